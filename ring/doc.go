@@ -1,0 +1,2 @@
+// Package ring decides which nodes keep which partition.
+package ring

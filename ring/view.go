@@ -1,0 +1,179 @@
+package ring
+
+import (
+	"encoding/binary"
+	"iter"
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// Placement is who keeps one partition now, while data moves. Its three lists are disjoint; they belong to the View and
+// must not be modified.
+//
+// A read needs R replies from Owners. A write goes to all three lists and needs W+Extra() acknowledgements from any of
+// them; the package's documentation says why that is enough.
+type Placement struct {
+	Partition int
+	// Owners are the first N settled nodes in Order, fewer if fewer are settled: they vote in reads and writes.
+	Owners []NodeID
+	// Pending are the targets that are not settled yet, in Order.
+	Pending []NodeID
+	// Displaced are the settled nodes that are not among Owners, in Order. A node is displaced until it clears its settled
+	// bit: up to then another ring could make it an owner again.
+	Displaced []NodeID
+	// Stamp is a hash of the three lists, never 0. Every replica request carries it, and a replica whose own differs
+	// refuses.
+	Stamp uint64
+}
+
+// Extra is the number of acknowledgements that a write needs on top of W.
+func (p Placement) Extra() int { return len(p.Pending) + len(p.Displaced) }
+
+// AppendWriters appends the nodes that a write goes to: owners, pending and displaced nodes.
+func (p Placement) AppendWriters(dst []NodeID) []NodeID {
+	return append(append(append(dst, p.Owners...), p.Pending...), p.Displaced...)
+}
+
+// View is a ring with the settled bits of its members: what a coordinator routes by. It is immutable and safe for
+// concurrent use.
+type View struct {
+	ring       *Ring
+	settled    bitset // of partition × member
+	placements []Placement
+}
+
+// NewView asks settled once for every member of r and every partition, and works all placements out.
+func NewView(r *Ring, settled func(id NodeID, p int) bool) *View {
+	members := len(r.members)
+	v := &View{
+		ring:       r,
+		settled:    make(bitset, (r.cfg.Partitions*members+63)/64),
+		placements: make([]Placement, r.cfg.Partitions),
+	}
+	listed := 0
+	for p := range r.cfg.Partitions {
+		for place, i := range r.row(p) {
+			if settled(r.ids[i], p) {
+				v.settled.set(p*members + int(i))
+				listed++
+			} else if place < r.width {
+				listed++
+			}
+		}
+	}
+	backing := make([]NodeID, 0, listed)
+	for p := range v.placements {
+		v.placements[p], backing = v.placement(p, backing)
+	}
+	return v
+}
+
+// placement lists the nodes of partition p in what backing has left.
+func (v *View) placement(p int, backing []NodeID) (Placement, []NodeID) {
+	r := v.ring
+	list := func(member func(place int, settled bool) bool) []NodeID {
+		start := len(backing)
+		for place, i := range r.row(p) {
+			if member(place, v.isSettled(p, int(i))) {
+				backing = append(backing, r.ids[i])
+			}
+		}
+		return backing[start:len(backing):len(backing)]
+	}
+	pl := Placement{Partition: p}
+	seen := 0
+	pl.Owners = list(func(_ int, settled bool) bool {
+		if settled {
+			seen++
+		}
+		return settled && seen <= r.cfg.Replicas
+	})
+	pl.Pending = list(func(place int, settled bool) bool { return place < r.width && !settled })
+	seen = 0
+	pl.Displaced = list(func(_ int, settled bool) bool {
+		if settled {
+			seen++
+		}
+		return settled && seen > r.cfg.Replicas
+	})
+	pl.Stamp = stamp(pl.Owners, pl.Pending, pl.Displaced)
+	return pl, backing
+}
+
+func (v *View) isSettled(p, member int) bool { return v.settled.get(p*len(v.ring.members) + member) }
+
+// Ring is the ring of the view.
+func (v *View) Ring() *Ring { return v.ring }
+
+// Placement is who keeps partition p. It does not allocate.
+func (v *View) Placement(p int) Placement { return v.placements[p] }
+
+// Fallbacks walks the nodes that may stand in for partition p when others are down: Order without the owners and the
+// pending nodes. The displaced ones are among them, by rank: a reader may well ask them, a writer has them already.
+func (v *View) Fallbacks(p int) iter.Seq[NodeID] {
+	return func(yield func(NodeID) bool) {
+		r, settled := v.ring, 0
+		for place, i := range r.row(p) {
+			if v.isSettled(p, int(i)) {
+				settled++
+				if settled <= r.cfg.Replicas {
+					continue // an owner
+				}
+			} else if place < r.width {
+				continue // pending
+			}
+			if !yield(r.ids[i]) {
+				return
+			}
+		}
+	}
+}
+
+// PendingFor lists the partitions, ascending, that id is pending for.
+func (v *View) PendingFor(id NodeID) []int {
+	return v.partitions(func(p *Placement) bool { return slices.Contains(p.Pending, id) })
+}
+
+// Displaced lists the partitions, ascending, that id is displaced from: it should clear its settled bit there, and may
+// drop its copy when all of Pending are settled and hold what it holds.
+func (v *View) Displaced(id NodeID) []int {
+	return v.partitions(func(p *Placement) bool { return slices.Contains(p.Displaced, id) })
+}
+
+// OwnedBy is the number of partitions that id owns.
+func (v *View) OwnedBy(id NodeID) int {
+	return len(v.partitions(func(p *Placement) bool { return slices.Contains(p.Owners, id) }))
+}
+
+func (v *View) partitions(match func(*Placement) bool) []int {
+	var matching []int
+	for p := range v.placements {
+		if match(&v.placements[p]) {
+			matching = append(matching, p)
+		}
+	}
+	return matching
+}
+
+// stamp is XXH64 of the lists, each as its length in four bytes (big endian) and its IDs; 1 stands for 0. It is a wire
+// format, frozen by testdata/stamp.golden.
+func stamp(lists ...[]NodeID) uint64 {
+	var d xxhash.Digest
+	d.Reset()
+	for _, list := range lists {
+		var length [4]byte
+		binary.BigEndian.PutUint32(length[:], uint32(len(list)))
+		_, _ = d.Write(length[:])
+		for i := range list {
+			_, _ = d.Write(list[i][:])
+		}
+	}
+	return max(1, d.Sum64())
+}
+
+// bitset is a set of small integers.
+type bitset []uint64
+
+func (b bitset) set(i int)      { b[i/64] |= 1 << (i % 64) }
+func (b bitset) get(i int) bool { return b[i/64]>>(i%64)&1 != 0 }
