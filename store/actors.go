@@ -1,0 +1,142 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"starling/store/version"
+)
+
+// sequenceBlock is how many sequences are reserved by one synced write.
+const sequenceBlock = 1 << 16
+
+// tenancy is the use of one partition under one actor.
+type tenancy struct {
+	actor version.Actor
+	// inherited marks an actor that a clean stop kept. It must not mint
+	// before the store was vouched for: the directory could be an old copy.
+	inherited bool
+}
+
+// actors mints dots. It gives every partition an actor when it first needs
+// one, and a new one whenever the old may have forgotten a write of its own.
+type actors struct {
+	rand    io.Reader
+	reserve func(next uint64) // makes durable that sequences below next are spent
+	minted  func()            // a new actor was made
+
+	mu      sync.Mutex
+	held    map[uint32]tenancy
+	vouched bool
+	next    uint64 // the next sequence
+	limit   uint64 // the first that is not reserved
+}
+
+// mint makes a new dot for a key of the partition. held is the vector of the
+// stored object; claimed is what the writer says it has seen of the key.
+func (a *actors) mint(partition uint32, held, claimed version.Vector) (version.Dot, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	t, ok := a.held[partition]
+	if !ok || (t.inherited && !a.vouched) || forgot(t.actor, held, claimed) {
+		actor, err := a.fresh(held, claimed)
+		if err != nil {
+			return version.Dot{}, err
+		}
+		t = tenancy{actor: actor}
+		a.held[partition] = t
+	}
+	return version.Dot{Actor: t.actor, Seq: a.sequence()}, nil
+}
+
+// forgot reports whether others know a write of the actor to a key that the
+// stored object of the key does not.
+func forgot(actor version.Actor, held, claimed version.Vector) bool {
+	return claimed.Max(actor) > held.Max(actor)
+}
+
+// observe takes in what a replica's object claims of a key, and gives up the
+// partition's actor if it knows more of the actor than the store does.
+func (a *actors) observe(partition uint32, held, claimed version.Vector) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if t, ok := a.held[partition]; ok && forgot(t.actor, held, claimed) {
+		delete(a.held, partition)
+	}
+}
+
+// drop ends the tenancy of a partition.
+func (a *actors) drop(partition uint32) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.held, partition)
+}
+
+// vouch lets inherited actors mint.
+func (a *actors) vouch() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.vouched = true
+}
+
+// fresh draws an actor. It differs from those of the vectors not for chance,
+// which is too small, but for a random source that repeats itself.
+func (a *actors) fresh(vectors ...version.Vector) (version.Actor, error) {
+	var b [8]byte
+	for {
+		if _, err := io.ReadFull(a.rand, b[:]); err != nil {
+			return 0, fmt.Errorf("store: drawing an actor: %w", err)
+		}
+		actor := version.Actor(binary.BigEndian.Uint64(b[:]))
+		known := slices.ContainsFunc(vectors, func(v version.Vector) bool { return v.Max(actor) > 0 })
+		if actor != 0 && !known {
+			a.minted()
+			return actor, nil
+		}
+	}
+}
+
+// sequence gives the next sequence, and makes durable that a further block is
+// spent before it gives the first of it.
+func (a *actors) sequence() uint64 {
+	if a.next == a.limit {
+		a.reserve(a.limit + sequenceBlock)
+		a.limit += sequenceBlock
+	}
+	a.next++
+	return a.next - 1
+}
+
+const tenancyBytes = 4 + 8
+
+// encode lists the actors that may be kept over a clean stop: not those that
+// were inherited and never vouched for, as their last user may be another
+// copy of the directory.
+func (a *actors) encode() []byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	b := make([]byte, 0, len(a.held)*tenancyBytes)
+	for p, t := range a.held {
+		if t.inherited && !a.vouched {
+			continue
+		}
+		b = binary.BigEndian.AppendUint32(b, p)
+		b = binary.BigEndian.AppendUint64(b, uint64(t.actor))
+	}
+	return b
+}
+
+// inherit takes the actors that a clean stop kept.
+func (a *actors) inherit(b []byte) error {
+	if len(b)%tenancyBytes != 0 {
+		return fmt.Errorf("%w: list of actors of %d bytes", ErrCorrupt, len(b))
+	}
+	for ; len(b) > 0; b = b[tenancyBytes:] {
+		actor := version.Actor(binary.BigEndian.Uint64(b[4:]))
+		a.held[binary.BigEndian.Uint32(b)] = tenancy{actor: actor, inherited: true}
+	}
+	return nil
+}

@@ -1,0 +1,59 @@
+// Package store is one replica: the objects of the partitions that a node
+// holds, on a Pebble database in one directory. A key's read, merge and write
+// are one atomic step, the Merkle leaves of anti-entropy change in the same
+// step, and an actor that could have forgotten a write never mints again.
+//
+// # What it owes
+//
+//   - A write is visible when Put or Merge returns, and under [Sync] it
+//     survives a crash of the machine once its Wait has returned nil. That
+//     holds for a write that changed nothing too.
+//   - A dot is never minted twice, whatever crashes, restores and copies of
+//     the directory came between.
+//   - A row that cannot be read is an error, never an absent key.
+//   - A failed log write ends the process ([Options.OnFatal]). A full disk
+//     does not: puts answer [ErrDiskFull] until there is space again, reads go
+//     on, and nothing needs to be restarted.
+//
+// # What it is owed
+//
+//   - Refs name the partition that the key falls into; objects that are passed
+//     in are not changed afterwards, nor are those that come out.
+//   - [Store.Vouch] is called once a peer knows of no later boot of this store.
+//   - The partitions that [Options.OnAmnesia] names are dropped and filled
+//     from their other replicas.
+//   - Iterators are ranged over to their end or left; a loop that is never
+//     finished holds up Close.
+//
+// # Invariants
+//
+//  1. The key's stripe lock is held from the read of the old object until the
+//     batch with the new one is in the memtable. So the writes to a key form
+//     one line, and every object was merged with the one before it.
+//  2. One batch holds the data row, the leaf's change newHash - oldHash, and
+//     for a new key its index row. So after any crash the leaves of a partition
+//     are the sums over its data rows, and the index rows name its keys.
+//  3. The log holds batches in the order of their engine sequence numbers, and
+//     a sync of one is a sync of all before it. The horizon is never above the
+//     last batch that is known to be synced; each stripe knows its last
+//     commit. So a Wait that finds nothing to write may return at once if the
+//     horizon reaches the stripe's last commit, and after a sync of the log
+//     otherwise: the object that it speaks of was in the log before.
+//  4. A partition has at most one actor at a time. It is known to no later
+//     boot except through a clean stop, and then it mints only after Vouch.
+//     It is given up when the partition is dropped, when rows of it turn out
+//     damaged, and when anyone knows more of its writes to a key than the
+//     stored object of that key. So an actor that mints a dot for a key holds
+//     every dot that it minted for that key before.
+//  5. Sequences rise through the life of a directory: a block of them is spent
+//     on disk before the first of it is given out.
+//  6. The clean mark and the kept actors are removed in the same durable step
+//     that raises the boot counter, before anything is served.
+//  7. Every goroutine of a store has ended when Close returns, and every
+//     operation has: the engine is never used after it was closed.
+//
+// The layout of the disk is in keys.go and meta.go. Versions follow Preguiça
+// et al., "Dotted Version Vectors: Logical Clocks for Optimistic Replication"
+// (2010); the replica's part of a put is section 4.4, and the Merkle leaves
+// section 4.7, of the Dynamo paper (DeCandia et al., 2007).
+package store

@@ -1,0 +1,155 @@
+package store
+
+import (
+	"bytes"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"testing"
+
+	"starling/store/object"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// TestGoldenKeys freezes the layout of the disk: what this version writes must
+// be what every version of format 1 wrote.
+func TestGoldenKeys(t *testing.T) {
+	var b strings.Builder
+	for _, ref := range []object.Ref{
+		{Partition: 0, Bucket: "b", Key: "k"},
+		{Partition: 1, Bucket: "users", Key: "alice/42"},
+		{Partition: 1023, Bucket: "a.b-c_D", Key: "\x00\xff"},
+		{Partition: 65535, Bucket: strings.Repeat("z", 64), Key: strings.Repeat("K", 40)},
+	} {
+		k := appendDataKey(nil, ref)
+		h := nameHash(k)
+		fmt.Fprintf(&b, "name   %q %q hash %016x leaf %d\n", ref.Bucket, ref.Key, h, leafOf(h))
+		fmt.Fprintf(&b, "data   %x\n", k)
+		fmt.Fprintf(&b, "index  %x\n", appendIndexKey(nil, ref.Partition, leafOf(h), ref.Bucket, ref.Key))
+		fmt.Fprintf(&b, "leaf   %x\n", appendLeafKey(nil, ref.Partition, leafOf(h)))
+	}
+	for _, name := range []string{metaFormat, metaID, metaCluster, metaBoot, metaSequence, metaClean, metaActors} {
+		fmt.Fprintf(&b, "meta   %q\n", metaKey(scopeStore, name))
+	}
+	fmt.Fprintf(&b, "saved  %q\n", metaKey(scopeUser, "map"))
+	fmt.Fprintf(&b, "value  %x of leaf sum 0x0102030405060708, 3 keys\n", Leaf{0x0102030405060708, 3}.append(nil))
+
+	const file = "testdata/keys.golden"
+	if *update {
+		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.String() != string(want) {
+		t.Errorf("the key space changed; got\n%s", b.String())
+	}
+}
+
+func TestKeysParseBack(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	for range 1000 {
+		ref := object.Ref{Partition: rng.Uint32N(MaxPartitions), Bucket: randomName(rng, 1), Key: randomName(rng, 0)}
+		if got, err := parseDataKey(appendDataKey(nil, ref)); err != nil || got != ref {
+			t.Fatalf("data key of %+v: %+v, %v", ref, got, err)
+		}
+		if got, err := parseIndexKey(appendIndexKey(nil, ref.Partition, 7, ref.Bucket, ref.Key)); err != nil || got != ref {
+			t.Fatalf("index key of %+v: %+v, %v", ref, got, err)
+		}
+	}
+	for _, k := range []string{"", "d", "d0000", "d0000bucket", "i000000bucket", "x0000b\x00k"} {
+		if ref, err := parseDataKey([]byte(k)); err == nil {
+			t.Errorf("%q parses as data key %+v", k, ref)
+		}
+		if ref, err := parseIndexKey([]byte(k)); err == nil {
+			t.Errorf("%q parses as index key %+v", k, ref)
+		}
+	}
+}
+
+// TestKeyOrder checks that rows sort by bucket, then key.
+func TestKeyOrder(t *testing.T) {
+	rng := rand.New(rand.NewPCG(2, 2))
+	for range 1000 {
+		a := object.Ref{Partition: 5, Bucket: randomName(rng, 1), Key: randomName(rng, 0)}
+		b := object.Ref{Partition: 5, Bucket: randomName(rng, 1), Key: randomName(rng, 0)}
+		want := strings.Compare(a.Bucket, b.Bucket)
+		if want == 0 {
+			want = strings.Compare(a.Key, b.Key)
+		}
+		if got := bytes.Compare(appendDataKey(nil, a), appendDataKey(nil, b)); got != want {
+			t.Fatalf("%+v and %+v compare %d, want %d", a, b, got, want)
+		}
+	}
+}
+
+// randomName is a short name of few different bytes, from least on.
+func randomName(rng *rand.Rand, least byte) string {
+	b := make([]byte, 1+rng.IntN(4))
+	for i := range b {
+		b[i] = [...]byte{least, 1, 'a', 'b', 0xff}[rng.IntN(5)]
+	}
+	return string(b)
+}
+
+// TestLeavesAreIndependentOfPartitions checks that a leaf's number and a
+// partition's share no bit of the hash.
+func TestLeavesAreIndependentOfPartitions(t *testing.T) {
+	const mask = uint64(LeafCount-1) << leafShift
+	if mask>>48 != 0 {
+		t.Errorf("leaf bits %#x reach into the 16 of the partition", mask)
+	}
+	for bit := range 64 {
+		h := uint64(1) << bit
+		if changes := leafOf(h) != 0; changes != (h&mask != 0) {
+			t.Errorf("bit %d changes the leaf: %v", bit, changes)
+		}
+	}
+}
+
+func TestLeafMerger(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 3))
+	for range 200 {
+		parts := make([][]byte, 1+rng.IntN(6))
+		var want Leaf
+		for i := range parts {
+			l := Leaf{Sum: rng.Uint64(), Keys: rng.Uint64N(3) - 1}
+			parts[i], want = l.append(nil), want.plus(l)
+		}
+		// Any grouping in any order gives the same sum.
+		for len(parts) > 1 {
+			i := rng.IntN(len(parts) - 1)
+			m, err := leafMerger.Merge(nil, parts[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			add := m.MergeNewer
+			if rng.IntN(2) == 0 {
+				add = m.MergeOlder
+			}
+			if err := add(parts[i+1]); err != nil {
+				t.Fatal(err)
+			}
+			sum, _, err := m.Finish(rng.IntN(2) == 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			parts = append(append(parts[:i:i], sum), parts[i+2:]...)
+		}
+		if got, err := decodeLeaf(parts[0]); err != nil || got != want {
+			t.Fatalf("sum %+v, want %+v (%v)", got, want, err)
+		}
+	}
+	if _, err := leafMerger.Merge(nil, []byte("short")); err == nil {
+		t.Error("a short row is taken for a leaf")
+	}
+	m, _ := leafMerger.Merge(nil, Leaf{}.append(nil))
+	wantError(t, m.MergeNewer([]byte(hex.EncodeToString(make([]byte, 16)))), ErrCorrupt)
+}

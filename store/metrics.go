@@ -1,0 +1,172 @@
+package store
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// counts are the store's own counters since it was opened.
+type counts struct {
+	actors, retries, corruptions, backgroundErrors, slowDisk atomic.Uint64
+
+	mu         sync.Mutex
+	stalls     uint64
+	stalled    time.Duration
+	stallSince time.Time // zero while writes flow
+}
+
+func (c *counts) stallBegins() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stalls++
+	c.stallSince = time.Now()
+}
+
+func (c *counts) stallEnds() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.stallSince.IsZero() {
+		c.stalled += time.Since(c.stallSince)
+		c.stallSince = time.Time{}
+	}
+}
+
+// stallTotals gives the number of stalls and their time, the one now included.
+func (c *counts) stallTotals() (n uint64, total time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	total = c.stalled
+	if !c.stallSince.IsZero() {
+		total += time.Since(c.stallSince)
+	}
+	return c.stalls, total
+}
+
+// sample is what a scrape sees.
+type sample struct {
+	*pebble.Metrics
+	store      *Store
+	stalls     uint64
+	stallTime  time.Duration
+	diskFull   float64
+	freeBytes  float64
+	fsyncCount float64
+}
+
+// metric is one value of a sample under its name.
+type metric struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+	get  func(sample) float64
+}
+
+func describe(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc("starling_store_"+name, help, nil, nil)
+}
+
+func counter(name, help string, get func(sample) float64) metric {
+	return metric{describe(name, help), prometheus.CounterValue, get}
+}
+
+func gauge(name, help string, get func(sample) float64) metric {
+	return metric{describe(name, help), prometheus.GaugeValue, get}
+}
+
+func load(c *atomic.Uint64) float64 { return float64(c.Load()) }
+
+var metricList = []metric{
+	counter("wal_bytes_total", "Bytes written to the write-ahead log.", func(s sample) float64 { return float64(s.WAL.BytesWritten) }),
+	counter("wal_fsyncs_total", "Syncs of the write-ahead log.", func(s sample) float64 { return s.fsyncCount }),
+	counter("write_stalls_total", "Times that writes were held up by memtables or level 0.", func(s sample) float64 { return float64(s.stalls) }),
+	counter("write_stall_seconds_total", "Time that writes were held up.", func(s sample) float64 { return s.stallTime.Seconds() }),
+	counter("block_cache_hits_total", "Blocks found in the cache.", func(s sample) float64 { return float64(s.BlockCache.Hits) }),
+	counter("block_cache_misses_total", "Blocks read from disk.", func(s sample) float64 { return float64(s.BlockCache.Misses) }),
+	counter("flushes_total", "Memtables written out.", func(s sample) float64 { return float64(s.Flush.Count) }),
+	counter("compactions_total", "Compactions.", func(s sample) float64 { return float64(s.Compact.Count) }),
+	counter("background_errors_total", "Flushes and compactions that failed.", func(s sample) float64 { return load(&s.store.counts.backgroundErrors) }),
+	counter("slow_disk_total", "Disk operations that hung for seconds.", func(s sample) float64 { return load(&s.store.counts.slowDisk) }),
+	counter("corruption_events_total", "Damaged blocks or files that the engine met.", func(s sample) float64 { return load(&s.store.counts.corruptions) }),
+	counter("actors_minted_total", "New actors: one for a partition's first put, more after unclean starts and losses.", func(s sample) float64 { return load(&s.store.counts.actors) }),
+	counter("retries_answered_total", "Puts that were stored already and got the same dot.", func(s sample) float64 { return load(&s.store.counts.retries) }),
+	gauge("block_cache_bytes", "Size of the cached blocks.", func(s sample) float64 { return float64(s.BlockCache.Size) }),
+	gauge("memtable_bytes", "Memory of the memtables.", func(s sample) float64 { return float64(s.MemTable.Size) }),
+	gauge("compaction_debt_bytes", "Bytes that wait to be compacted.", func(s sample) float64 { return float64(s.Compact.EstimatedDebt) }),
+	gauge("l0_files", "Tables in level 0.", func(s sample) float64 { return float64(s.Levels[0].TablesCount) }),
+	gauge("l0_sublevels", "Tables of level 0 that a read may visit.", func(s sample) float64 { return float64(s.Levels[0].Sublevels) }),
+	gauge("disk_used_bytes", "Disk space that the store uses.", func(s sample) float64 { return float64(s.DiskSpaceUsage()) }),
+	gauge("disk_free_bytes", "Free disk space as last measured; -1: not known.", func(s sample) float64 { return s.freeBytes }),
+	gauge("disk_full", "1 while writes are refused for want of space.", func(s sample) float64 { return s.diskFull }),
+}
+
+var fsyncDesc = describe("wal_fsync_seconds", "Time of the syncs of the write-ahead log.")
+
+// collector gives the metrics of one store.
+type collector struct{ s *Store }
+
+// Describe implements prometheus.Collector.
+func (c collector) Describe(out chan<- *prometheus.Desc) {
+	out <- fsyncDesc
+	for _, m := range metricList {
+		out <- m.desc
+	}
+}
+
+// Collect implements prometheus.Collector. A closed store has no metrics.
+func (c collector) Collect(out chan<- prometheus.Metric) {
+	s := c.s
+	if !s.gate.enter() {
+		return
+	}
+	defer s.gate.leave()
+	v := sample{Metrics: s.db.Metrics(), store: s, freeBytes: float64(s.space.avail.Load())}
+	v.stalls, v.stallTime = s.counts.stallTotals()
+	if s.space.full.Load() {
+		v.diskFull = 1
+	}
+	if count, h, err := fsyncHistogram(v.LogWriter.FsyncLatency); err == nil {
+		v.fsyncCount = float64(count)
+		out <- h
+	}
+	for _, m := range metricList {
+		out <- prometheus.MustNewConstMetric(m.desc, m.kind, m.get(v))
+	}
+}
+
+// fsyncHistogram turns the engine's histogram, in nanoseconds and a hundred
+// buckets, into one in seconds and a tenth of the buckets.
+func fsyncHistogram(h prometheus.Histogram) (uint64, prometheus.Metric, error) {
+	var m dto.Metric
+	if err := h.Write(&m); err != nil {
+		return 0, nil, err
+	}
+	from := m.GetHistogram()
+	buckets := make(map[float64]uint64)
+	bound := 100e3 // nanoseconds
+	for _, b := range from.GetBucket() {
+		if b.GetUpperBound() >= bound {
+			buckets[b.GetUpperBound()/1e9] = b.GetCumulativeCount()
+			bound = 1.9 * b.GetUpperBound()
+		}
+	}
+	count := from.GetSampleCount()
+	c, err := prometheus.NewConstHistogram(fsyncDesc, count, from.GetSampleSum()/1e9, buckets)
+	return count, c, err
+}
+
+func (s *Store) registerMetrics() error {
+	if s.opts.Metrics == nil {
+		return nil
+	}
+	return s.opts.Metrics.Register(collector{s})
+}
+
+func (s *Store) unregisterMetrics() {
+	if s.opts.Metrics != nil {
+		s.opts.Metrics.Unregister(collector{s})
+	}
+}

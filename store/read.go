@@ -1,0 +1,205 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math/bits"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"starling/store/object"
+)
+
+// checkRef refuses a ref that is out of bounds. hash is that of its name.
+func (s *Store) checkRef(ref object.Ref, hash uint64) error {
+	switch {
+	case ref.Partition >= MaxPartitions:
+		return fmt.Errorf("%w: partition %d", ErrInvalid, ref.Partition)
+	case ref.Bucket == "" || len(ref.Bucket) > MaxBucketBytes || strings.IndexByte(ref.Bucket, 0) >= 0:
+		return fmt.Errorf("%w: bucket of %d bytes: 1 to %d, none zero", ErrInvalid, len(ref.Bucket), MaxBucketBytes)
+	case ref.Key == "" || len(ref.Key) > MaxKeyBytes:
+		return fmt.Errorf("%w: key of %d bytes: 1 to %d", ErrInvalid, len(ref.Key), MaxKeyBytes)
+	}
+	if q := s.opts.Partitions; q > 0 {
+		if p := uint32(hash >> (64 - bits.TrailingZeros(uint(q)))); p != ref.Partition {
+			return fmt.Errorf("%w: key of partition %d sent to %d", ErrInvalid, p, ref.Partition)
+		}
+	}
+	return nil
+}
+
+// load reads the object under a data key. Its values share memory with the
+// engine until the closer, if there is one, is closed.
+func (s *Store) load(partition uint32, key []byte) (object.Object, io.Closer, error) {
+	b, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return object.Object{}, nil, nil
+	}
+	if err != nil {
+		return object.Object{}, nil, s.failed("reading an object", partition, err)
+	}
+	o, err := s.decode(partition, b)
+	if err != nil {
+		return object.Object{}, nil, errors.Join(err, closer.Close())
+	}
+	return o, closer, nil
+}
+
+// decode reads an object out of a data row.
+func (s *Store) decode(partition uint32, b []byte) (object.Object, error) {
+	o, err := object.Decode(b)
+	if err != nil {
+		err = s.failed("decoding an object", partition, fmt.Errorf("%w: %w", ErrCorrupt, err))
+	}
+	return o, err
+}
+
+// Get reads the object of a key; that of a key never heard of is the zero
+// object. Rows that cannot be read are [ErrCorrupt] or another error, never an
+// absent object.
+func (s *Store) Get(ref object.Ref) (object.Object, error) {
+	if !s.gate.enter() {
+		return object.Object{}, ErrClosed
+	}
+	defer s.gate.leave()
+	r := rows.Get().(*row)
+	defer rows.Put(r)
+	r.key = appendDataKey(r.key[:0], ref)
+	if err := s.checkRef(ref, nameHash(r.key)); err != nil {
+		return object.Object{}, err
+	}
+	b, closer, err := s.db.Get(r.key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return object.Object{}, nil
+	}
+	if err != nil {
+		return object.Object{}, s.failed("reading an object", ref.Partition, err)
+	}
+	b = cloneValue(b)
+	if err := closer.Close(); err != nil {
+		return object.Object{}, s.failed("reading an object", ref.Partition, err)
+	}
+	return s.decode(ref.Partition, b)
+}
+
+// Scan ranges over the objects of a partition in the order of bucket, then
+// key, starting behind after, or with the first if after is the zero Ref. It
+// sees the partition as it was when the loop began. The first error ends it.
+func (s *Store) Scan(partition uint32, after object.Ref) iter.Seq2[object.Entry, error] {
+	start, end := partitionRange(kindData, partition)
+	if after != (object.Ref{}) {
+		after.Partition = partition
+		start = append(appendDataKey(nil, after), 0) // the first key that is greater
+	}
+	return func(yield func(object.Entry, error) bool) {
+		s.scan(partition, start, end, func(key, value []byte) error {
+			ref, err := parseDataKey(key)
+			if err != nil {
+				return err
+			}
+			o, err := s.decode(partition, cloneValue(value))
+			if err != nil {
+				return err
+			}
+			if !yield(object.Entry{Ref: ref, Object: o}, nil) {
+				return errStop
+			}
+			return nil
+		}, func(err error) { yield(object.Entry{}, err) })
+	}
+}
+
+// LeafKeys ranges over the keys of one leaf of a partition, in the order of
+// bucket, then key, as they were when the loop began. The first error ends it.
+func (s *Store) LeafKeys(partition uint32, leaf uint16) iter.Seq2[object.Ref, error] {
+	start := appendIndexPrefix(nil, partition, leaf)
+	_, end := partitionRange(kindIndex, partition)
+	if leaf < LeafCount-1 {
+		end = appendIndexPrefix(nil, partition, leaf+1)
+	}
+	return func(yield func(object.Ref, error) bool) {
+		s.scan(partition, start, end, func(key, _ []byte) error {
+			ref, err := parseIndexKey(key)
+			if err != nil {
+				return err
+			}
+			if !yield(ref, nil) {
+				return errStop
+			}
+			return nil
+		}, func(err error) { yield(object.Ref{}, err) })
+	}
+}
+
+// Leaves gives the LeafCount leaves of a partition, by number. They are exact:
+// every batch that changes an object changes its leaf.
+func (s *Store) Leaves(partition uint32) ([]Leaf, error) {
+	leaves := make([]Leaf, LeafCount)
+	start, end := partitionRange(kindLeaf, partition)
+	var failure error
+	s.scan(partition, start, end, func(key, value []byte) error {
+		l, err := decodeLeaf(value)
+		if err != nil {
+			return err
+		}
+		n := -1
+		if len(key) == leafBytes {
+			n = int(key[partitionBytes])<<8 | int(key[partitionBytes+1])
+		}
+		if n < 0 || n >= LeafCount {
+			return fmt.Errorf("%w: leaf row %x", ErrCorrupt, key)
+		}
+		leaves[n] = l
+		return nil
+	}, func(err error) { failure = err })
+	if failure != nil {
+		return nil, failure
+	}
+	return leaves, nil
+}
+
+// errStop ends a scan without a failure.
+var errStop = errors.New("store: stop")
+
+// scan calls visit for every row in a range of a partition's rows, in order
+// and as they are now, until it returns an error. It calls fail at most once.
+func (s *Store) scan(partition uint32, start, end []byte, visit func(key, value []byte) error, fail func(error)) {
+	if !s.gate.enter() {
+		fail(ErrClosed)
+		return
+	}
+	defer s.gate.leave()
+	if bytes.Compare(start, end) >= 0 {
+		return
+	}
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: start, UpperBound: end})
+	if err == nil {
+		err = visitAll(it, visit)
+	}
+	if err != nil && !errors.Is(err, errStop) {
+		fail(s.failed("scanning", partition, err))
+	}
+}
+
+// visitAll visits the rows of an iterator and closes it.
+func visitAll(it *pebble.Iterator, visit func(key, value []byte) error) (err error) {
+	defer func() {
+		if e := it.Close(); err == nil {
+			err = e
+		}
+	}()
+	for ok := it.First(); ok; ok = it.Next() {
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return err
+		}
+		if err := visit(it.Key(), value); err != nil {
+			return err
+		}
+	}
+	return it.Error()
+}
