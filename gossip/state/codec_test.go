@@ -1,0 +1,144 @@
+package state
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden file")
+
+// goldenMap uses every field.
+func goldenMap() Map {
+	a := member(1)
+	a.Zone, a.Settled = "eu-1", Bits{}.With(0, 5, 15)
+	a.extra = "\x62\x03new" // field 12
+	b := member(2)
+	b.State, b.Boot, b.Version = Removed, 300, 300<<32|7
+	return Map{Settings: settings()}.With(a).With(b)
+}
+
+func TestGolden(t *testing.T) {
+	const path = "testdata/map.golden"
+	got := hex.EncodeToString(goldenMap().Append(nil)) + "\n"
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Fatalf("the encoding changed: old data directories and nodes cannot be read\n%s%s", got, want)
+	}
+	b, _ := hex.DecodeString(strings.TrimSpace(string(want)))
+	m, err := Decode(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantEqual(t, "decoded", m, goldenMap())
+}
+
+func TestCodecRoundTrip(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		m := randomMap(r)
+		got, err := Decode(m.Append(nil))
+		if err != nil {
+			t.Fatalf("%+v: %v", m, err)
+		}
+		wantEqual(t, "round trip", got, m)
+	}
+}
+
+// TestUnknownFieldsSurvive stands for a node of this release between two newer ones.
+func TestUnknownFieldsSurvive(t *testing.T) {
+	newer := member(1)
+	newer.Version++
+	newer.extra = "\x62\x03new"
+	old := Map{Settings: settings()}.With(member(1))
+	seen, err := Decode(Map{Settings: settings()}.With(newer).Append(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	merged := mustMerge(t, old, seen)
+	wantEqual(t, "merged", merged, seen)
+	if got, _ := merged.Member(id(1)); got.extra != newer.extra {
+		t.Fatalf("lost the fields of a newer release: %q", got.extra)
+	}
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	msg := func(num protowire.Number, body []byte) []byte { return appendBytes([]byte{formatV1}, num, body) }
+	rec := func(m Member, more ...byte) []byte { return msg(mapMember, append(m.append(nil), more...)) }
+	bad := func(change func(*Member)) []byte {
+		m := member(1)
+		change(&m)
+		return rec(m)
+	}
+	two := Map{Members: []Member{member(2), member(1)}}
+	double := Map{Members: []Member{member(1), member(1)}}
+	for what, b := range map[string][]byte{
+		"nothing":            {},
+		"another format":     {2},
+		"cut off":            goldenMap().Append(nil)[:40],
+		"map-wide field":     msg(3, []byte("x")),
+		"order":              two.Append(nil),
+		"a record twice":     double.Append(nil),
+		"settings of zero":   msg(mapSettings, Settings{Partitions: 8}.append(nil)),
+		"short ID":           msg(mapMember, appendBytes(nil, memberID, []byte("short"))),
+		"no ID":              msg(mapMember, nil),
+		"field twice":        rec(member(1), protowire.AppendVarint(protowire.AppendTag(nil, memberWeight, protowire.VarintType), 100)...),
+		"zero field":         rec(member(1), protowire.AppendVarint(protowire.AppendTag(nil, memberSettled, protowire.VarintType), 0)...),
+		"weight 0":           bad(func(m *Member) { m.Weight = 0 }),
+		"state 0":            bad(func(m *Member) { m.State = 0 }),
+		"state 5":            bad(func(m *Member) { m.State = 5 }),
+		"state 257":          msg(mapMember, protowire.AppendVarint(protowire.AppendTag(appendNumber(appendBytes(nil, memberID, make([]byte, 16)), memberWeight, 1), memberState, protowire.VarintType), 257)),
+		"long name":          bad(func(m *Member) { m.Name = strings.Repeat("n", MaxNameBytes+1) }),
+		"long address":       bad(func(m *Member) { m.RPC = strings.Repeat("n", MaxAddressBytes+1) }),
+		"control character":  bad(func(m *Member) { m.Name = "n\n" }),
+		"not UTF-8":          bad(func(m *Member) { m.Zone = "\xff" }),
+		"boot counter":       bad(func(m *Member) { m.Boot = MaxBoot + 1 }),
+		"settled, removed":   bad(func(m *Member) { m.State = Removed; m.Settled = FullBits(1) }),
+		"settled, zero byte": bad(func(m *Member) { m.Settled = Bits{1, 0} }),
+		"settled, too many":  bad(func(m *Member) { m.Settled = Bits{}.With(65536) }),
+		"too much unknown":   bad(func(m *Member) { m.extra = string(appendBytes(nil, 99, make([]byte, MaxExtraBytes))) }),
+		"padded varint":      msg(mapMember, bytes.Replace(member(1).append(nil), []byte{memberWeight << 3, 100}, []byte{memberWeight << 3, 0xe4, 0}, 1)),
+		"too long":           make([]byte, MaxMapBytes+1),
+	} {
+		if m, err := Decode(b); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: got %+v, %v", what, m, err)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add(goldenMap().Append(nil))
+	f.Add(Map{}.Append(nil))
+	f.Add([]byte("\x01\x12\x00"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := Decode(b)
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(m.Append(nil), b) {
+			t.Fatalf("two encodings of %+v", m)
+		}
+		merged, err := Merge(m, m)
+		if err != nil || merged.Hash() != m.Hash() {
+			t.Fatalf("merged with itself: %v", err)
+		}
+		if _, err := m.View(); err == nil && m.Settings.IsZero() {
+			t.Fatal("a view without a cluster")
+		}
+	})
+}
