@@ -1,0 +1,39 @@
+// Package api is the public HTTP API of a node: it turns requests into calls
+// of a [KV], results into answers and errors into problem documents (RFC
+// 9457). The embedded OpenAPI document (/openapi.yaml) describes every route,
+// parameter, header and status; the tests hold every request and answer of
+// theirs against it.
+//
+// # What it owes
+//
+//   - An answer to every request: what the caller did wrong is a 400 that
+//     names the parameter or header and what is allowed, never ignored; what
+//     the cluster could not do says whether anything may have been applied.
+//     A 500 is a defect of this node and is logged, without its text being
+//     told to the caller.
+//   - Requests over MaxInflight, requests before the node has joined and
+//     values known to be too large are refused before their body is read.
+//
+// # What it is owed
+//
+//   - A [KV] that respects the deadline of its context and keeps neither the
+//     key nor the value's slice changed: this package never touches a value
+//     again after the KV has it, because a store may keep the slice.
+//   - A [Cluster] whose Map and View are cheap: they are read once a request.
+//
+// # Invariants
+//
+//  1. A key is the escaped path after /keys/, percent-decoded exactly once;
+//     it is never cleaned, so "..", "//" and %2F are part of the key.
+//  2. Every answer that knows what the caller has now seen of a key bears the
+//     sealed context: 200, 204, 300, 304, 404 and 406.
+//  3. A write runs under its own deadline and never under the cancellation
+//     of the request: a caller who goes away does not leave a write half
+//     replicated. Reads end with their caller.
+//  4. An ETag is equal only if the vector and the versions shown are: an
+//     expired sibling changes it although the vector stays.
+//  5. Label values of metrics come from fixed sets, never from a request.
+//
+// The interface follows section 4.1 of the Dynamo paper (DeCandia et al.,
+// 2007): get returns all siblings and a context, put takes the context back.
+package api

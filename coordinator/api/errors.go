@@ -1,0 +1,205 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"starling/coordinator"
+	"starling/gossip/state"
+	"starling/ring"
+	"starling/store"
+	"starling/store/object"
+)
+
+// The problems that come from the cluster.
+var (
+	kindInvalid     = kind{400, "invalid-request", "The request is not valid", false}
+	kindSiblings    = kind{409, "too-many-siblings", "The key has too many siblings", false}
+	kindObjectSize  = kind{409, "siblings-too-large", "The key's siblings are too large together", false}
+	kindNotVisible  = kind{412, "context-not-visible", "No replica that was reached has what the context saw", true}
+	kindDiskFull    = kind{507, "disk-full", "A disk is full", true}
+	kindOverloaded  = kind{503, "overloaded", "The node is overloaded", true}
+	kindStaleRing   = kind{503, "ring-changing", "The placement of the key is changing", true}
+	kindNotReady    = kind{503, "not-ready", "The node is not ready to serve", true}
+	kindUnreachable = kind{503, "unreachable", "The replicas cannot be reached", true}
+	kindUnknown     = kind{503, "outcome-unknown", "The outcome is not known", true}
+	kindQuorum      = kind{503, "quorum-not-reached", "Too few replicas answered", true}
+	kindDeadline    = kind{504, "deadline-exceeded", "The deadline passed", true}
+	kindCanceled    = kind{503, "canceled", "The request was given up", true}
+	kindCorrupt     = kind{500, "replica-corrupt", "A replica cannot read its copy", true}
+)
+
+// errorRow says what a caller is told about an error.
+type errorRow struct {
+	err    error
+	kind   *kind
+	detail string // what happened and what to do; the error's own text is added where tell is set
+	tell   bool
+	// open: a write that failed so may have been applied all the same.
+	open bool
+}
+
+// errorTable is searched from the top: an error that wraps several is the
+// first of them. What it does not list is kindInternal.
+var errorTable = []errorRow{
+	{coordinator.ErrInvalid, &kindInvalid, "The cluster cannot do what was asked.", true, false},
+	{object.ErrTooManySiblings, &kindSiblings,
+		"The key has as many concurrent values as one key may have, so nothing was written. Read it, and write one value with the context of that answer: that replaces them all.", false, false},
+	{object.ErrTooLarge, &kindObjectSize,
+		"This value and the key's other concurrent values would be larger together than one key may be, so nothing was written. Read the key, and write one value with the context of that answer.", false, false},
+	{store.ErrDiskFull, &kindDiskFull, "A replica's disk is full and takes no writes until there is space again.", false, false},
+	{store.ErrCorrupt, &kindCorrupt, "A replica cannot read its copy of the key; the node's log says more. Other replicas may still answer: try again.", false, false},
+	{coordinator.ErrNotVisible, &kindNotVisible,
+		"No replica that could be reached has everything that the given context has seen. Try again later, or read without a context to see what there is.", false, false},
+	{coordinator.ErrStaleRing, &kindStaleRing, "The members are changing and this node's placement of the key is not yet agreed. Nothing happened; try again.", false, false},
+	{coordinator.ErrNotReady, &kindNotReady, "The node has not joined the cluster yet or is about to stop. Nothing happened; try another node, or this one later.", false, false},
+	{store.ErrClosed, &kindNotReady, "The node is about to stop. Try another node.", false, false},
+	{coordinator.ErrOverloaded, &kindOverloaded, "A queue is full. Nothing happened; try again later.", false, false},
+	{coordinator.ErrUnreachable, &kindUnreachable, "No replica could be reached. Nothing happened; try another node, or this one later.", true, false},
+	{context.DeadlineExceeded, &kindDeadline, "The deadline passed before the outcome was known.", false, true},
+	{coordinator.ErrUnknown, &kindUnknown, "The replica that coordinated the request did not say what became of it.", false, true},
+	{context.Canceled, &kindCanceled, "The caller gave the request up.", false, true},
+}
+
+func rowOf(err error) *errorRow {
+	for i := range errorTable {
+		if errors.Is(err, errorTable[i].err) {
+			return &errorTable[i]
+		}
+	}
+	return nil
+}
+
+// problemOf tells what err means for a read or a write of a key. The log gets
+// the errors that the caller is not shown.
+func (s *Server) problemOf(err error, write bool, m state.Map) *problem {
+	var q *coordinator.QuorumError
+	if errors.As(err, &q) {
+		return quorumProblem(q, write, m)
+	}
+	row := rowOf(err)
+	if row == nil {
+		s.opts.Logger.Error("api: unexpected error", "err", err)
+		row = &errorRow{kind: &kindInternal, detail: "This node failed while serving the request; its log says why.", open: true}
+	}
+	if row.kind.status == 500 && row.kind != &kindInternal {
+		s.opts.Logger.Error("api: "+row.kind.slug, "err", err)
+	}
+	p := &problem{kind: row.kind, detail: row.detail}
+	if row.tell {
+		p.detail += " It said: " + plainText(err) + "."
+	}
+	if row.kind.status < 500 {
+		return p
+	}
+	maybe := write && (row.open || errors.Is(err, coordinator.ErrUnknown))
+	p.maybeApplied = &maybe
+	p.detail += outcome(write, maybe)
+	return p
+}
+
+// outcome says what became of the write, and what to do about it.
+func outcome(write, maybe bool) string {
+	switch {
+	case !write:
+		return ""
+	case maybe:
+		return " The write may have been applied at some replicas, and then it will reach the others: read the key, or repeat the write with the same Idempotency-Key."
+	default:
+		return " Nothing was written."
+	}
+}
+
+// quorumProblem is a failed quorum: 504 if the deadline ended the wait, 507 if
+// all the replicas that failed have a full disk, else 503.
+func quorumProblem(q *coordinator.QuorumError, write bool, m state.Map) *problem {
+	k := &kindQuorum
+	switch {
+	case q.Timeout:
+		k = &kindDeadline
+	case allDisksFull(q.Causes):
+		k = &kindDiskFull
+	}
+	maybe := write && q.MaybeApplied
+	report := &quorumReport{Required: q.Required, Received: q.Received, Replicas: []replicaProblem{}}
+	var b strings.Builder
+	verb, when := "answered the read", ""
+	if write && q.Op != "get" {
+		verb = "acknowledged the write"
+	}
+	if q.Timeout {
+		when = " before the deadline"
+	}
+	fmt.Fprintf(&b, "%d of the %d replicas that must answer %s%s.", q.Received, q.Required, verb, when)
+	for _, c := range q.Causes {
+		r := replicaProblem{Node: nodeName(m, c.Node), Error: causeText(c.Err)}
+		report.Replicas = append(report.Replicas, r)
+		fmt.Fprintf(&b, " %s: %s.", r.Node, r.Error)
+	}
+	b.WriteString(outcome(write, maybe))
+	if !write {
+		b.WriteString(" Try again, or ask for a lower consistency.")
+	}
+	return &problem{kind: k, detail: b.String(), maybeApplied: &maybe, quorum: report}
+}
+
+func allDisksFull(causes []coordinator.ReplicaError) bool {
+	for _, c := range causes {
+		if !errors.Is(c.Err, store.ErrDiskFull) {
+			return false
+		}
+	}
+	return len(causes) > 0
+}
+
+// causeText is what a caller may know of a replica's error: the text of those
+// that the table lists, and no more than that it failed of any other.
+func causeText(err error) string {
+	row := rowOf(err)
+	if row == nil || row.kind.status == 500 {
+		return "internal error"
+	}
+	return plainText(err)
+}
+
+// maxCauseBytes bounds the text of an error in an answer.
+const maxCauseBytes = 200
+
+// plainText is the text of an error without the package names that its parts
+// begin with, cut to one line of maxCauseBytes.
+func plainText(err error) string {
+	parts := strings.Split(err.Error(), ": ")
+	kept := parts[:0]
+	for _, p := range parts {
+		switch p {
+		case "coordinator", "store", "object", "ring", "rpc", "state", "version":
+		default:
+			kept = append(kept, p)
+		}
+	}
+	text := strings.Map(func(r rune) rune {
+		if r < ' ' || r == utf8.RuneError {
+			return ' '
+		}
+		return r
+	}, strings.Join(kept, ": "))
+	if len(text) <= maxCauseBytes {
+		return text
+	}
+	cut := maxCauseBytes
+	for !utf8.RuneStart(text[cut]) {
+		cut--
+	}
+	return text[:cut] + "…"
+}
+
+// nodeName is a member's name, or its ID where the map does not know it.
+func nodeName(m state.Map, id ring.NodeID) string {
+	if mem, ok := m.Member(id); ok && mem.Name != "" {
+		return mem.Name
+	}
+	return id.String()
+}

@@ -1,0 +1,179 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"starling/gossip/state"
+	"starling/store/version"
+)
+
+// Bounds of names, in bytes.
+const (
+	maxBucketBytes = 64
+	maxKeyBytes    = 1024
+)
+
+// keyRequest is one request about the value of a key while it is served.
+type keyRequest struct {
+	recorder
+	r  *http.Request
+	op op
+
+	bucket, key string
+	cluster     state.Map // as it was when the request was admitted
+	params      params
+	// context is what the caller has seen; given tells an empty token from none.
+	context version.Context
+	given   bool
+}
+
+// keyHandler is the one handler between the router and the KV.
+func (s *Server) keyHandler(o op) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		q := &keyRequest{recorder: recorder{ResponseWriter: w}, r: r, op: o}
+		label := labelNone
+		inflight := s.inflight.Add(1)
+		defer func() {
+			s.inflight.Add(-1)
+			s.metrics.observe(o, label, q.status, time.Since(start))
+		}()
+		defer func() {
+			if v := recover(); v != nil {
+				s.panicked(&q.recorder, r, v)
+			}
+		}()
+		p := s.admit(q, inflight)
+		if p == nil {
+			label = q.params.label()
+			p = s.carryOut(q)
+		}
+		if p != nil {
+			p.write(q)
+		}
+	}
+}
+
+// admit decides all that can be decided before the body is read.
+func (s *Server) admit(q *keyRequest, inflight int64) (p *problem) {
+	if q.bucket, q.key, p = parseKeyPath(q.r.URL, "/v1/buckets/", "/keys/"); p != nil {
+		return p
+	}
+	if s.opts.Cluster.View() == nil {
+		return s.notReady(q.op)
+	}
+	if inflight > int64(s.opts.MaxInflight) {
+		s.metrics.refused.Inc()
+		return refusal(&kindOverloaded, q.op, fmt.Sprintf("This node is serving %d requests, as many as it may.", s.opts.MaxInflight))
+	}
+	q.cluster = s.opts.Cluster.Map()
+	if p = refuseUnsupported(q.r.Header, q.op); p != nil {
+		return p
+	}
+	if p = q.openContext(); p != nil {
+		return p
+	}
+	q.params.timeout = s.opts.DefaultTimeout
+	if q.r.URL.RawQuery != "" {
+		scope := paramScope{
+			op: q.op, replicas: int(q.cluster.Settings.Replicas), maxTimeout: s.opts.MaxTimeout,
+			readsFirst: q.op == opDelete && !q.given,
+		}
+		if p = scope.parse(q.r.URL.RawQuery, &q.params); p != nil {
+			return p
+		}
+	}
+	if q.op != opPut && q.r.ContentLength != 0 {
+		return &problem{kind: &kindBody, detail: fmt.Sprintf("Only a PUT has a body, and %s came with one.", q.op.method())}
+	}
+	return nil
+}
+
+func (s *Server) notReady(o op) *problem {
+	return refusal(&kindNotReady, o, "This node has not joined its cluster yet. Try another node, or this one later.")
+}
+
+// refusal is a problem of a request that was not begun.
+func refusal(k *kind, o op, detail string) *problem {
+	maybe := false
+	return &problem{kind: k, detail: detail + outcome(o.write(), maybe), maybeApplied: &maybe}
+}
+
+func (s *Server) carryOut(q *keyRequest) *problem {
+	if q.op.write() {
+		return s.write(q)
+	}
+	return s.read(q)
+}
+
+// openContext reads the token that the caller was given with an earlier answer.
+func (q *keyRequest) openContext() *problem {
+	token, p := one(q.r.Header, hContext)
+	if p != nil || token == "" {
+		return p
+	}
+	c, err := version.Open(q.cluster.Settings.Secret[:], q.bucket, q.key, token)
+	if err != nil {
+		return &problem{kind: &kindContext, header: hContext,
+			detail: "X-Starling-Context: " + plainText(err) + "."}
+	}
+	q.context, q.given = c, true
+	return nil
+}
+
+// seal is the token of c for this key.
+func (q *keyRequest) seal(c version.Context) string {
+	return version.Seal(q.cluster.Settings.Secret[:], q.bucket, q.key, c)
+}
+
+// deadline is the context to read under, or to write under: a read ends with
+// its caller, a write does not.
+func (q *keyRequest) deadline() (context.Context, context.CancelFunc) {
+	ctx := q.r.Context()
+	if q.op.write() {
+		ctx = context.WithoutCancel(ctx)
+	}
+	return context.WithTimeout(ctx, q.params.timeout)
+}
+
+// parseKeyPath takes bucket and key from prefix{bucket}middle{key…}. The path
+// is taken as it came, which is what the router matched: URL.EscapedPath
+// would write a path with unescaped non-ASCII bytes anew, its %2F as slashes.
+func parseKeyPath(u *url.URL, prefix, middle string) (bucket, key string, _ *problem) {
+	path := u.RawPath
+	if path == "" {
+		path = u.EscapedPath()
+	}
+	rawBucket, rawKey, _ := strings.Cut(strings.TrimPrefix(path, prefix), middle)
+	bucket, err := url.PathUnescape(rawBucket)
+	if err != nil || !validBucket(bucket) {
+		return "", "", &problem{kind: &kindBucket,
+			detail: fmt.Sprintf("The bucket %q is not 1 to %d of the characters A-Z a-z 0-9 . _ -", clip(rawBucket), maxBucketBytes)}
+	}
+	key, err = url.PathUnescape(rawKey)
+	if err != nil {
+		return "", "", &problem{kind: &kindKey, detail: "The key is not percent-encoded correctly."}
+	}
+	if key == "" || len(key) > maxKeyBytes {
+		return "", "", &problem{kind: &kindKey,
+			detail: fmt.Sprintf("The key has %d bytes after percent-decoding; 1 to %d are allowed.", len(key), maxKeyBytes)}
+	}
+	return bucket, key, nil
+}
+
+func validBucket(b string) bool {
+	for i := range len(b) {
+		c := b[i]
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return b != "" && len(b) <= maxBucketBytes
+}

@@ -1,0 +1,118 @@
+package api
+
+import (
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"starling/coordinator"
+)
+
+// op is what a request asks for, the "op" label of the metrics.
+type op uint8
+
+const (
+	opGet op = iota
+	opHead
+	opPut
+	opDelete
+	opAdmin // everything that is not about the value of a key
+	ops
+)
+
+var opNames = [ops]string{"get", "head", "put", "delete", "admin"}
+
+// String is the op's label.
+func (o op) String() string { return opNames[o] }
+
+// write reports whether the op changes a key.
+func (o op) write() bool { return o == opPut || o == opDelete }
+
+// The consistency labels: those of the levels, one for requests that gave
+// numbers, one for requests that have no consistency or were refused early.
+const (
+	labelNumbers = int(coordinator.LevelAny) + 1
+	labelNone    = int(coordinator.LevelAny) + 2
+	labels       = int(coordinator.LevelAny) + 3
+)
+
+func labelName(l int) string {
+	switch l {
+	case labelNumbers:
+		return "numbers"
+	case labelNone:
+		return "none"
+	default:
+		return coordinator.Level(l).String()
+	}
+}
+
+// metrics are the numbers of the HTTP API. The handles of requests are found
+// once and kept: looking one up costs more than counting.
+type metrics struct {
+	requests  *prometheus.CounterVec
+	handles   [ops][labels][maxStatus - minStatus]atomic.Pointer[prometheus.Counter]
+	durations [ops]prometheus.Observer
+	refused   prometheus.Counter
+	panics    prometheus.Counter
+	siblings  prometheus.Histogram
+}
+
+// Statuses outside these bounds are counted as 500.
+const minStatus, maxStatus = 200, 512
+
+func newMetrics(reg prometheus.Registerer, inflight func() float64) (*metrics, error) {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "starling_http_requests_total", Help: "Requests answered, by operation, consistency asked for and status.",
+		}, []string{"op", "consistency", "code"}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "starling_http_refused_total", Help: "Key requests refused because too many were being served.",
+		}),
+		panics: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "starling_http_panics_total", Help: "Requests whose handler panicked.",
+		}),
+		siblings: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "starling_http_siblings_per_read", Help: "Live siblings that a read found, 0 for an absent key.",
+			Buckets: []float64{0, 1, 2, 3, 5, 10, 20, 50, 100},
+		}),
+	}
+	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "starling_http_request_duration_seconds", Help: "Time from the header read to the answer written.",
+		Buckets:                     []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
+	}, []string{"op"})
+	for o := range ops {
+		m.durations[o] = durations.WithLabelValues(o.String())
+	}
+	gauge := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "starling_http_inflight_requests", Help: "Key requests being served.",
+	}, inflight)
+	if reg == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{m.requests, durations, m.refused, m.panics, m.siblings, gauge} {
+		if err := reg.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// observe counts one request that was answered with status.
+func (m *metrics) observe(o op, label, status int, took time.Duration) {
+	if status < minStatus || status >= maxStatus {
+		status = 500
+	}
+	handle := &m.handles[o][label][status-minStatus]
+	c := handle.Load()
+	if c == nil {
+		counter := m.requests.WithLabelValues(o.String(), labelName(label), strconv.Itoa(status))
+		c = &counter
+		handle.Store(c)
+	}
+	(*c).Inc()
+	m.durations[o].Observe(took.Seconds())
+}

@@ -1,0 +1,213 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+)
+
+// Bounds of a connection. A request's header may have 1 MiB; net/http itself
+// answers 431 (text, not a problem document) beyond that, and 400 to what is
+// no HTTP or no URL at all.
+const (
+	readHeaderTimeout = 10 * time.Second
+	readTimeout       = time.Minute // header and body
+	writeSlack        = time.Minute // to send an answer
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = http.DefaultMaxHeaderBytes
+)
+
+// Server is the HTTP API of one node. Make it with [New]; it is safe for
+// concurrent use.
+type Server struct {
+	opts     Options
+	router   *chi.Mux
+	metrics  *metrics
+	inflight atomic.Int64
+	layouts  layoutCache
+}
+
+// New makes a server and registers its metrics.
+func New(o Options) (*Server, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{opts: o, router: chi.NewRouter()}
+	s.metrics, err = newMetrics(o.Metrics, func() float64 { return float64(s.inflight.Load()) })
+	if err != nil {
+		return nil, fmt.Errorf("api: metrics: %w", err)
+	}
+	s.routes()
+	return s, nil
+}
+
+// keyRoute is the path of a key; what the star stands for is taken from the
+// escaped path instead, because the router cannot tell %2F from %252F.
+const keyRoute = "/v1/buckets/{bucket}/keys/*"
+
+func (s *Server) routes() {
+	s.router.Method(http.MethodGet, keyRoute, s.keyHandler(opGet))
+	s.router.Method(http.MethodHead, keyRoute, s.keyHandler(opHead))
+	s.router.Method(http.MethodPut, keyRoute, s.keyHandler(opPut))
+	s.router.Method(http.MethodDelete, keyRoute, s.keyHandler(opDelete))
+	for path, h := range map[string]adminHandler{
+		"/v1/ring":            s.getRing,
+		"/v1/ring/{bucket}/*": s.getKeyRing,
+		"/v1/cluster":         s.getCluster,
+		"/healthz":            s.getHealth,
+		"/readyz":             s.getReady,
+		"/metrics":            s.getMetrics(),
+		"/openapi.yaml":       getDocument,
+	} {
+		s.router.Method(http.MethodGet, path, s.admin(h))
+		s.router.Method(http.MethodHead, path, s.admin(h))
+	}
+	s.router.NotFound(s.admin(noSuchRoute))
+	s.router.MethodNotAllowed(s.admin(s.methodNotAllowed))
+}
+
+// Handler serves every route. Nothing may stand before it that cleans paths.
+func (s *Server) Handler() http.Handler { return s.router }
+
+// Serve answers on ln until ctx ends, lets the requests being served finish
+// for ShutdownGrace, and closes ln. It returns nil after a shutdown, and
+// otherwise what ended the service.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	srv := &http.Server{
+		Handler:           s.router,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      readTimeout + s.opts.MaxTimeout + writeSlack,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.opts.Logger.Handler(), slog.LevelDebug),
+		// OPTIONS * is no different from OPTIONS of any unknown path.
+		DisableGeneralOptionsHandler: true,
+	}
+	ended := make(chan struct{})
+	stopped := make(chan error, 1)
+	go func() {
+		select {
+		case <-ctx.Done():
+			stopped <- s.shutdown(srv)
+		case <-ended:
+			stopped <- nil
+		}
+	}()
+	err := srv.Serve(ln)
+	close(ended)
+	shutdownErr := <-stopped
+	if !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("api: %w", err)
+	}
+	return shutdownErr
+}
+
+func (s *Server) shutdown(srv *http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.opts.ShutdownGrace)
+	defer cancel()
+	err := srv.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.opts.Logger.Warn("api: cutting connections that were still busy at shutdown", "inflight", s.inflight.Load())
+		err = srv.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("api: shutdown: %w", err)
+	}
+	return nil
+}
+
+// adminHandler answers a request that is not about a key's value. The problem
+// it returns, if any, is the answer.
+type adminHandler func(w http.ResponseWriter, r *http.Request) *problem
+
+// admin wraps what is common to all routes but those of values: no query
+// parameters, problems, panics and metrics.
+func (s *Server) admin(h adminHandler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		rec := &recorder{ResponseWriter: w}
+		defer func() { s.metrics.observe(opAdmin, labelNone, rec.status, time.Since(start)) }()
+		defer func() {
+			if v := recover(); v != nil {
+				s.panicked(rec, r, v)
+			}
+		}()
+		p := noParams(r.URL.RawQuery)
+		if p == nil {
+			p = h(rec, r)
+		}
+		if p != nil {
+			p.write(rec)
+		}
+	}
+}
+
+// recorder remembers the status that was sent.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// panicked answers 500 after a panic. Where part of an answer has gone out
+// already the connection is cut, so that the caller cannot take it for whole.
+func (s *Server) panicked(w *recorder, r *http.Request, v any) {
+	if v == http.ErrAbortHandler {
+		panic(v)
+	}
+	s.metrics.panics.Inc()
+	s.opts.Logger.Error("api: panic while serving", "method", r.Method, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+	if w.status != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	(&problem{kind: &kindInternal, detail: "This node failed while serving the request; its log says why."}).write(w)
+}
+
+func noSuchRoute(_ http.ResponseWriter, r *http.Request) *problem {
+	return &problem{kind: &kindNoRoute, detail: "There is no such resource. A key is at /v1/buckets/{bucket}/keys/{key}; /openapi.yaml lists every route."}
+}
+
+// methodNotAllowed is also called for methods that the router does not know,
+// whatever the path.
+func (s *Server) methodNotAllowed(w http.ResponseWriter, r *http.Request) *problem {
+	path := r.URL.Path
+	if r.URL.RawPath != "" {
+		path = r.URL.RawPath
+	}
+	var allowed []string
+	for _, m := range []string{http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodPut} {
+		if s.router.Match(chi.NewRouteContext(), m, path) {
+			allowed = append(allowed, m)
+		}
+	}
+	if len(allowed) == 0 {
+		return noSuchRoute(w, r)
+	}
+	list := strings.Join(allowed, ", ")
+	w.Header().Set("Allow", list)
+	return &problem{kind: &kindMethod, detail: "This resource takes " + list + "."}
+}

@@ -1,0 +1,155 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"starling/ring"
+)
+
+// The requests that one replica sends another.
+const (
+	opRead = iota
+	opReplicate
+	opForward
+	numOps
+)
+
+var opNames = [numOps]string{"read", "replicate", "forward"}
+
+// The results that replica requests and failed quorums are counted by.
+const (
+	resultOK = iota
+	resultUnreachable
+	resultStaleRing
+	resultTimeout
+	resultCanceled
+	resultUnknown
+	resultOverloaded
+	resultOther
+	numResults
+)
+
+var resultNames = [numResults]string{"ok", "unreachable", "stale_ring", "timeout", "canceled", "unknown", "overloaded", "error"}
+
+func resultOf(err error) int {
+	switch {
+	case err == nil:
+		return resultOK
+	case errors.Is(err, ErrStaleRing):
+		return resultStaleRing
+	case errors.Is(err, ErrUnreachable):
+		return resultUnreachable
+	case errors.Is(err, context.Canceled):
+		return resultCanceled
+	case errors.Is(err, context.DeadlineExceeded):
+		return resultTimeout
+	case errors.Is(err, ErrOverloaded):
+		return resultOverloaded
+	case errors.Is(err, ErrUnknown):
+		return resultUnknown
+	default:
+		return resultOther
+	}
+}
+
+type metrics struct {
+	requests  *prometheus.CounterVec
+	durations *prometheus.HistogramVec
+	failures  *prometheus.CounterVec
+
+	placedAnew, slowReads                      prometheus.Counter
+	repairsDone, repairsFailed, repairsDropped prometheus.Counter
+
+	peerName func(ring.NodeID) string
+	peers    sync.Map // ring.NodeID → *peerMetrics: bounded by the members
+}
+
+// peerMetrics are the resolved handles of one peer: the request path does no
+// label look-up.
+type peerMetrics struct {
+	results  [numOps][numResults]prometheus.Counter
+	duration [numOps]prometheus.Observer
+}
+
+func newMetrics(reg prometheus.Registerer, peerName func(ring.NodeID) string) (*metrics, error) {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	repairs := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "starling_read_repairs_total",
+		Help: "Stale owners that gets found, by what became of their repair."}, []string{"result"})
+	m := &metrics{
+		peerName: peerName,
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "starling_replica_requests_total",
+			Help: "Requests sent to other replicas, by peer, operation and result."}, []string{"peer", "op", "result"}),
+		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "starling_replica_request_duration_seconds",
+			Help:                        "Time from sending a replica request to its answer, by peer and operation.",
+			Buckets:                     prometheus.ExponentialBuckets(0.0001, 2, 16),
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100}, []string{"peer", "op"}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "starling_quorum_failures_total",
+			Help: "Requests that did not reach their quorum, by operation and reason."}, []string{"op", "reason"}),
+		placedAnew: counter("starling_requests_placed_anew_total",
+			"Requests that were placed again because a replica had another ring."),
+		slowReads: counter("starling_slow_reads_total",
+			"Times a get asked one more owner because those asked kept it waiting."),
+		repairsDone:    repairs.WithLabelValues("done"),
+		repairsFailed:  repairs.WithLabelValues("failed"),
+		repairsDropped: repairs.WithLabelValues("dropped"),
+	}
+	if reg == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{m.requests, m.durations, m.failures, m.placedAnew, m.slowReads, repairs} {
+		if err := reg.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) peer(id ring.NodeID) *peerMetrics {
+	if p, ok := m.peers.Load(id); ok {
+		return p.(*peerMetrics)
+	}
+	p := &peerMetrics{}
+	name := m.peerName(id)
+	for op := range numOps {
+		p.duration[op] = m.durations.WithLabelValues(name, opNames[op])
+		for r := range numResults {
+			p.results[op][r] = m.requests.WithLabelValues(name, opNames[op], resultNames[r])
+		}
+	}
+	actual, _ := m.peers.LoadOrStore(id, p)
+	return actual.(*peerMetrics)
+}
+
+// timed runs one request to a peer and counts it.
+func (c *Coordinator) timed(to ring.NodeID, op int, call func() error) error {
+	p := c.metrics.peer(to)
+	start := time.Now()
+	err := call()
+	p.duration[op].Observe(time.Since(start).Seconds())
+	p.results[op][resultOf(err)].Inc()
+	return err
+}
+
+// failure counts a request that failed and hands its error on.
+func (m *metrics) failure(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var q *QuorumError
+	reason := resultNames[resultOf(err)]
+	switch {
+	case errors.Is(err, ErrNotVisible):
+		reason = "not_visible"
+	case errors.As(err, &q) && q.Timeout:
+		reason = "timeout"
+	}
+	m.failures.WithLabelValues(op, reason).Inc()
+	return err
+}

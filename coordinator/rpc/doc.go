@@ -1,0 +1,50 @@
+// Package rpc carries requests between the nodes of a cluster over their own
+// wire protocol: the coordinator's reads, writes and forwards, the pages of a
+// partition that is being filled, and cluster maps.
+//
+// The frames, deadlines, bounds and connections are those of the internal
+// package wire, whose comment has the layout and its invariants. This package
+// adds the messages, the errors, and who may be called when.
+//
+// # What it owes
+//
+//   - [Transport] is the calling side: it implements coordinator.Peers and
+//     antientropy.Peers, and Exchange for the gossip. It keeps one connection
+//     to each address for requests that somebody waits for, and one for bulk
+//     (Pull and Exchange), so that a page never delays a quorum.
+//   - [Transport.Serve] is the answering side. It may listen before the node
+//     can serve: what is missing in [Services] answers coordinator.ErrNotReady.
+//
+// # What it is owed
+//
+//   - A cluster ID that, once set, stays ([Transport.SetCluster]).
+//   - Handlers that end when their context does.
+//   - Objects and slices in requests are not changed while a call runs, and
+//     decoded objects, which share memory with the frame they came in, are
+//     not changed at all.
+//
+// # Invariants
+//
+//  1. The error of a call wraps coordinator.ErrUnknown if and only if the
+//     request may have had an effect. Everything else had none. What the peer
+//     itself answers says which ([RemoteError]); a coordinator.QuorumError
+//     says it in its MaybeApplied, whatever its causes wrap.
+//  2. errors.Is finds the same sentinel on the caller's side that the handler
+//     wrapped on its own; the list is the error table in this package.
+//  3. A node without a cluster, on either side, gets no further than Exchange;
+//     nodes of two clusters get no further than the preface.
+//  4. A request for a node goes to that node or to none: an address that
+//     another node has taken over is coordinator.ErrUnreachable.
+//  5. Messages are canonical: fields in ascending order, zero values left out,
+//     shortest integers. A decoder refuses anything else, skips fields that it
+//     does not know (they can only come last) and allocates no more than a
+//     small multiple of what it reads. Golden files hold the bytes of every
+//     message.
+//  6. A handler's panic is one failed request, not a failed node.
+//
+// # Versions
+//
+// A field is never given another meaning. A message that an older node must
+// not misread raises wire.MaxVersion; MinVersion follows a release later, so
+// that a cluster can be upgraded node by node.
+package rpc

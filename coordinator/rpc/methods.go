@@ -1,0 +1,177 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"starling/antientropy"
+	"starling/coordinator"
+	"starling/coordinator/rpc/internal/wire"
+	"starling/gossip/state"
+)
+
+// method is a request's number on the wire. Numbers are never given anew.
+type method uint8
+
+const (
+	methodPing method = 1 + iota
+	methodExchange
+	methodRead
+	methodReplicate
+	methodForward
+	methodConfirm
+	methodPull
+
+	methods // one more than the last
+)
+
+var methodNames = [methods]string{
+	"unknown", "ping", "exchange", "read", "replicate", "forward", "confirm", "pull",
+}
+
+// known is m, or 0 for a method that this build has never heard of.
+func known(m uint8) method {
+	if m < uint8(methods) {
+		return method(m)
+	}
+	return 0
+}
+
+func (m method) String() string { return methodNames[m] }
+
+// class keeps what fills a connection away from what somebody waits for.
+func (m method) class() wire.Class {
+	if m == methodPull || m == methodExchange {
+		return wire.Bulk
+	}
+	return wire.Interactive
+}
+
+// unjoined reports whether a method is for nodes without a common cluster too.
+func unjoined(m uint8) bool { return method(m) == methodExchange }
+
+// Services are what a node does for others. A field that is nil answers
+// coordinator.ErrNotReady.
+type Services struct {
+	Replica coordinator.Replica
+	Source  antientropy.Source
+	// Exchange merges a peer's map and returns the outcome.
+	Exchange func(ctx context.Context, theirs state.Map) (state.Map, error)
+}
+
+func notReady(m method) error {
+	return fmt.Errorf("%w: this node does not serve %s yet", coordinator.ErrNotReady, m)
+}
+
+// serve runs one request of a peer.
+func (t *Transport) serve(ctx context.Context, number uint8, payload []byte, reply *wire.Buffer) error {
+	s := t.services.Load()
+	switch m := known(number); m {
+	case methodPing:
+		_, err := decodeEmpty(payload)
+		return err
+	case methodExchange:
+		if s.Exchange == nil {
+			return notReady(m)
+		}
+		return answer(ctx, payload, reply, decodeMap, s.Exchange, putMap)
+	case methodRead, methodReplicate, methodForward:
+		if s.Replica == nil {
+			return notReady(m)
+		}
+		err := serveReplica(ctx, m, s.Replica, payload, reply)
+		t.delayReply(ctx)
+		return err
+	case methodConfirm, methodPull:
+		if s.Source == nil {
+			return notReady(m)
+		}
+		return serveSource(ctx, m, s.Source, payload, reply)
+	default:
+		return fmt.Errorf("%w: number %d", ErrMethod, number)
+	}
+}
+
+func serveReplica(ctx context.Context, m method, r coordinator.Replica, payload []byte, reply *wire.Buffer) error {
+	switch m {
+	case methodRead:
+		return answer(ctx, payload, reply, decodeReadRequest, r.HandleRead, putReadReply)
+	case methodReplicate:
+		q, err := decodeReplicateRequest(payload)
+		if err != nil {
+			return err
+		}
+		return r.HandleReplicate(ctx, q)
+	default:
+		return answer(ctx, payload, reply, decodeForwardRequest, r.HandleForward, putPutResult)
+	}
+}
+
+func serveSource(ctx context.Context, m method, s antientropy.Source, payload []byte, reply *wire.Buffer) error {
+	if m == methodConfirm {
+		return answer(ctx, payload, reply, decodeClaims, s.HandleConfirm, putClaims)
+	}
+	return answer(ctx, payload, reply, decodePullRequest, s.HandlePull, putPullPage)
+}
+
+// answer decodes a request, handles it and encodes the reply.
+func answer[Q, A any](ctx context.Context, payload []byte, reply *wire.Buffer,
+	decode func([]byte) (Q, error), handle func(context.Context, Q) (A, error), put func(*wire.Buffer, A)) error {
+	q, err := decode(payload)
+	if err != nil {
+		return err
+	}
+	a, err := handle(ctx, q)
+	if err != nil {
+		return err
+	}
+	put(reply, a)
+	return nil
+}
+
+// delayReply holds a replica's answer back, in tests.
+func (t *Transport) delayReply(ctx context.Context) {
+	if t.opts.ReplyDelay <= 0 {
+		return
+	}
+	timer := time.NewTimer(t.opts.ReplyDelay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// The put functions append a message to a frame, and make room for the large
+// ones at once.
+
+func putMap(b *wire.Buffer, m state.Map) { b.B = appendMap(b.B, m) }
+
+func putReadRequest(b *wire.Buffer, q coordinator.ReadRequest) { b.B = appendReadRequest(b.B, q) }
+
+func putReadReply(b *wire.Buffer, a coordinator.ReadReply) {
+	b.Grow(a.Object.Size() + 16)
+	b.B = appendReadReply(b.B, a)
+}
+
+func putReplicateRequest(b *wire.Buffer, q coordinator.ReplicateRequest) {
+	b.Grow(refBytes(q.Ref) + q.Object.Size() + 32)
+	b.B = appendReplicateRequest(b.B, q)
+}
+
+func putForwardRequest(b *wire.Buffer, q coordinator.ForwardRequest) {
+	b.Grow(forwardBytes(q))
+	b.B = appendForwardRequest(b.B, q)
+}
+
+func putPutResult(b *wire.Buffer, a coordinator.PutResult) { b.B = appendPutResult(b.B, a) }
+
+func putClaims(b *wire.Buffer, claims []antientropy.Claim) { b.B = appendClaims(b.B, claims) }
+
+func putPullRequest(b *wire.Buffer, q antientropy.PullRequest) { b.B = appendPullRequest(b.B, q) }
+
+func putPullPage(b *wire.Buffer, a antientropy.PullPage) {
+	b.Grow(pageBytes(a))
+	b.B = appendPullPage(b.B, a)
+}

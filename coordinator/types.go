@@ -1,0 +1,181 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+
+	"starling/ring"
+	"starling/store/object"
+	"starling/store/version"
+)
+
+// Level is a named consistency level. The numbers it stands for depend on how
+// many owners the partition has; see [Consistency].
+type Level uint8
+
+// The consistency levels. LevelDefault is LevelQuorum.
+const (
+	LevelDefault Level = iota
+	LevelOne
+	LevelTwo
+	LevelThree
+	LevelQuorum
+	LevelAll
+	LevelAny
+)
+
+var levelNames = [...]string{"quorum", "one", "two", "three", "quorum", "all", "any"}
+
+// String is the level's name in the API ("quorum" for LevelDefault).
+func (l Level) String() string {
+	if int(l) < len(levelNames) {
+		return levelNames[l]
+	}
+	return fmt.Sprintf("level(%d)", uint8(l))
+}
+
+// ParseLevel is the inverse of [Level.String].
+func ParseLevel(s string) (Level, error) {
+	for l := LevelOne; l <= LevelAny; l++ {
+		if levelNames[l] == s {
+			return l, nil
+		}
+	}
+	return 0, fmt.Errorf("coordinator: unknown consistency level %q: one, two, three, quorum, all or any", s)
+}
+
+// Consistency says how many replicas a request must hear from. A number that
+// is not zero (1..N) wins over the level.
+type Consistency struct {
+	Level Level
+	// R and W are the replicas that must answer a read or acknowledge a write.
+	R, W int
+	// PR and PW are the same, counting settled owners alone.
+	PR, PW int
+	// Strict forbids fallbacks (sloppy=false).
+	Strict bool
+}
+
+// GetRequest is a read of one key.
+type GetRequest struct {
+	Bucket, Key string
+	Consistency Consistency
+	// Session asks for nothing older than what this context has seen.
+	Session version.Context
+}
+
+// GetResult is the merged answer of the replicas that were heard.
+type GetResult struct {
+	// Object holds every sibling and tombstone; zero when no replica has the
+	// key. Its vector is the context that the reader has now seen.
+	Object object.Object
+	// Required and Received are replica answers.
+	Required, Received int
+}
+
+// PutRequest is a write, or with Sibling.Tombstone a delete, of one key.
+type PutRequest struct {
+	Bucket, Key string
+	Consistency Consistency
+	// Context is what the write supersedes. Empty: nothing.
+	Context version.Context
+	// ReadFirst makes a delete without a context supersede what a read at
+	// the same consistency sees.
+	ReadFirst bool
+	// Sibling is the new value; Dot and ModifiedMS are filled in by the
+	// coordinating replica, Op must be set by the first node that sees it.
+	Sibling object.Sibling
+}
+
+// PutResult says what became of a write that was done.
+type PutResult struct {
+	// Context is what the writer has seen now.
+	Context version.Context
+	// Dot is the version of the write; zero when a delete found nothing.
+	Dot version.Dot
+	// ModifiedMS is the stored timestamp, Unix milliseconds.
+	ModifiedMS int64
+	// Acked, Hinted and Required count replicas.
+	Acked, Hinted, Required int
+	// Coordinator is the node whose copy minted the dot.
+	Coordinator ring.NodeID
+	// Replicas has one receipt for every replica that was asked.
+	Replicas []Receipt
+}
+
+// Receipt is the outcome of a write at one replica.
+type Receipt struct {
+	Node    ring.NodeID
+	Outcome Outcome
+}
+
+// Outcome is what is known of a write at one replica.
+type Outcome uint8
+
+// The outcomes of one replica. OutcomeUnknown also stands for an answer that
+// had not come when the quorum was complete.
+const (
+	OutcomeUnknown Outcome = iota
+	OutcomeAcked
+	OutcomeFailed
+	OutcomeHinted
+)
+
+// String is the outcome's name in receipts.
+func (o Outcome) String() string {
+	switch o {
+	case OutcomeAcked:
+		return "acked"
+	case OutcomeFailed:
+		return "failed"
+	case OutcomeHinted:
+		return "hinted"
+	default:
+		return "unknown"
+	}
+}
+
+// ReadRequest asks one replica for its copy of an object.
+type ReadRequest struct {
+	Ref   object.Ref
+	Stamp uint64
+	// Have, when not zero, is the hash of the copy that the asker holds: a
+	// replica with the same one answers Same and sends no object.
+	Have uint64
+}
+
+// ReadReply is a replica's copy of an object.
+type ReadReply struct {
+	Object object.Object
+	Same   bool
+}
+
+// ReplicateRequest gives one replica an object to merge into its copy.
+type ReplicateRequest struct {
+	Ref    object.Ref
+	Stamp  uint64
+	Object object.Object
+}
+
+// ForwardRequest hands a whole put to a replica that coordinates it.
+type ForwardRequest struct {
+	Put   PutRequest
+	Stamp uint64
+}
+
+// Replica is what a node does for the coordinators of others. The node-to-node
+// server calls it; [Coordinator] implements it.
+type Replica interface {
+	HandleRead(ctx context.Context, req ReadRequest) (ReadReply, error)
+	HandleReplicate(ctx context.Context, req ReplicateRequest) error
+	HandleForward(ctx context.Context, req ForwardRequest) (PutResult, error)
+}
+
+// Peers carries the same three requests to another member. The error of a
+// call that may have taken effect wraps [ErrUnknown]; every other error means
+// that nothing happened there.
+type Peers interface {
+	Read(ctx context.Context, to ring.NodeID, req ReadRequest) (ReadReply, error)
+	Replicate(ctx context.Context, to ring.NodeID, req ReplicateRequest) error
+	Forward(ctx context.Context, to ring.NodeID, req ForwardRequest) (PutResult, error)
+}
