@@ -1,0 +1,292 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"starling/antientropy"
+	"starling/coordinator/rpc"
+	"starling/gossip"
+	"starling/gossip/state"
+	"starling/ring"
+)
+
+// mapRecord is where the store keeps the cluster map.
+const mapRecord = "cluster-map"
+
+// seedCheckTimeout bounds the question whether a configured join address
+// belongs to another cluster.
+const seedCheckTimeout = 2 * time.Second
+
+// enterCluster finds the node's cluster map: on disk, from a peer, or, for the
+// first node, by creating it. Then it makes gossip and routes by the map.
+func (n *Node) enterCluster(ctx context.Context) (*gossip.Gossip, error) {
+	self := n.selfRecord()
+	m, err := n.firstMap(ctx, self)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.adopt(m); err != nil {
+		return nil, err
+	}
+	g, err := gossip.New(gossip.Options{
+		Self: self, Map: m, Save: n.saveMap, Exchanger: n.transport, Seeds: n.cfg.Join, Bind: n.cfg.Gossip,
+		Logger: n.log, Metrics: n.registry,
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.gossip.Store(g)
+	if err := n.apply(); err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	n.transport.SetServices(rpc.Services{
+		Replica: n.coord, Source: antientropy.NewServer(n.id, n.coord, n.store), Exchange: n.exchange,
+	})
+	return g, nil
+}
+
+// selfRecord is what this start publishes of the node.
+func (n *Node) selfRecord() state.Member {
+	return state.Member{
+		ID: n.id, Name: n.cfg.Name, Zone: n.cfg.Zone, Weight: n.cfg.Weight, Boot: n.store.Identity().Boot,
+		HTTP:   withPort(n.cfg.AdvertiseHTTP, n.HTTPAddr()),
+		RPC:    withPort(n.cfg.AdvertiseRPC, n.RPCAddr()),
+		Gossip: n.cfg.AdvertiseGossip,
+	}
+}
+
+// withPort replaces port 0 of an advertised address by the one that was bound.
+func withPort(advertised, bound string) string {
+	host, port, err := net.SplitHostPort(advertised)
+	if err != nil || port != "0" {
+		return advertised
+	}
+	_, port, _ = net.SplitHostPort(bound)
+	return net.JoinHostPort(host, port)
+}
+
+func (n *Node) firstMap(ctx context.Context, self state.Member) (state.Map, error) {
+	saved, err := n.loadMap()
+	switch {
+	case err != nil:
+		return state.Map{}, err
+	case !saved.Settings.IsZero():
+		return saved, errors.Join(n.checkSettings(saved.Settings), n.checkSeeds(ctx, saved))
+	case len(n.cfg.Join) > 0:
+		return n.join(ctx)
+	case n.store.Identity().Cluster != [16]byte{}:
+		return state.Map{}, fmt.Errorf("node: %s belongs to cluster %x and has lost its cluster map: start it with --join and a member of that cluster",
+			n.cfg.DataDir, n.store.Identity().Cluster)
+	default:
+		return n.create(self)
+	}
+}
+
+func (n *Node) create(self state.Member) (state.Map, error) {
+	s := state.Settings{
+		Partitions: uint32(n.cfg.Partitions), Replicas: uint32(n.cfg.Replicas), HashVersion: state.HashVersion,
+	}
+	// crypto/rand.Read never fails: it ends the process instead.
+	_, _ = rand.Read(s.Cluster[:])
+	_, _ = rand.Read(s.Secret[:])
+	m, err := state.NewCluster(s, self)
+	if err == nil {
+		n.log.Info("created a cluster", "settings", s.String())
+	}
+	return m, err
+}
+
+func (n *Node) join(ctx context.Context) (state.Map, error) {
+	o := gossip.JoinOptions{Addrs: n.cfg.Join, Fetch: n.transport, ID: n.id, Name: n.cfg.Name,
+		Cluster: n.store.Identity().Cluster, Logger: n.log}
+	if n.cfg.IsSet("partitions") {
+		o.Partitions = n.cfg.Partitions
+	}
+	if n.cfg.IsSet("replicas") {
+		o.Replicas = n.cfg.Replicas
+	}
+	return gossip.Join(ctx, o)
+}
+
+// checkSettings refuses a start that asks for other settings than those the
+// cluster was created with.
+func (n *Node) checkSettings(s state.Settings) error {
+	for _, c := range []struct {
+		name       string
+		have, want int
+	}{
+		{"replicas", int(s.Replicas), n.cfg.Replicas},
+		{"partitions", int(s.Partitions), n.cfg.Partitions},
+	} {
+		if n.cfg.IsSet(c.name) && c.have != c.want {
+			return fmt.Errorf("node: the cluster of %s was created with %s=%d, and this start asks for %d: it cannot be changed later, so set %s to %d or leave it out",
+				n.cfg.DataDir, c.name, c.have, c.want, c.name, c.have)
+		}
+	}
+	return nil
+}
+
+// checkSeeds refuses a start whose join addresses answer for another cluster
+// than the directory belongs to. Addresses that do not answer are no matter.
+func (n *Node) checkSeeds(ctx context.Context, saved state.Map) error {
+	ctx, cancel := context.WithTimeout(ctx, seedCheckTimeout)
+	defer cancel()
+	n.transport.SetCluster(saved.Settings.Cluster)
+	answers := make(chan error, len(n.cfg.Join))
+	for _, addr := range n.cfg.Join {
+		go func() {
+			if _, err := n.transport.Exchange(ctx, addr, state.Map{Settings: saved.Settings}); errors.Is(err, state.ErrForeignCluster) {
+				answers <- fmt.Errorf("node: %s belongs to cluster %x, but the join address %s answers for another one: give it a member of its own cluster, or start with an empty data directory to join that one (%w)",
+					n.cfg.DataDir, saved.Settings.Cluster, addr, err)
+				return
+			}
+			answers <- nil
+		}()
+	}
+	var errs []error
+	for range n.cfg.Join {
+		errs = append(errs, <-answers)
+	}
+	return errors.Join(errs...)
+}
+
+// adopt makes the directory a part of the map's cluster. The map is saved
+// first: a directory with a cluster and no map could not start again unaided.
+func (n *Node) adopt(m state.Map) error {
+	if err := n.saveMap(m); err != nil {
+		return err
+	}
+	if n.store.Identity().Cluster == [16]byte{} {
+		if err := n.store.SetCluster(m.Settings.Cluster); err != nil {
+			return err
+		}
+	}
+	if have := n.store.Identity().Cluster; have != m.Settings.Cluster {
+		return fmt.Errorf("node: %s belongs to cluster %x, its map is of cluster %x: restore the directory or start with an empty one",
+			n.cfg.DataDir, have, m.Settings.Cluster)
+	}
+	n.transport.SetCluster(m.Settings.Cluster)
+	return nil
+}
+
+func (n *Node) loadMap() (state.Map, error) {
+	b, err := n.store.LoadMeta(mapRecord)
+	if err != nil || b == nil {
+		return state.Map{}, err
+	}
+	m, err := state.Decode(b)
+	if err != nil {
+		return m, fmt.Errorf("node: the cluster map in %s: %w", n.cfg.DataDir, err)
+	}
+	return m, nil
+}
+
+func (n *Node) saveMap(m state.Map) error { return n.store.SaveMeta(mapRecord, m.Append(nil)) }
+
+// apply routes by the map as it is now. When it returns, the coordinator
+// obeys a map at least as new as the one that was current when it was called.
+func (n *Node) apply() error {
+	n.applyMu.Lock()
+	defer n.applyMu.Unlock()
+	m := n.gossip.Load().Map()
+	v, err := m.ViewFrom(n.coord.View())
+	if err != nil {
+		return fmt.Errorf("node: placing the members: %w", err)
+	}
+	if n.coord.View() != v {
+		n.coord.SetView(v)
+		n.filler.Kick()
+	}
+	return nil
+}
+
+// followMap applies every change of the map.
+func (n *Node) followMap(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-n.gossip.Load().Changes():
+			if err := n.apply(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// exchange answers a peer's map exchange: with the merged map, after it is
+// routed by here.
+func (n *Node) exchange(_ context.Context, theirs state.Map) (state.Map, error) {
+	merged, err := n.gossip.Load().Merge(theirs)
+	if err != nil {
+		return merged, err
+	}
+	return merged, n.apply()
+}
+
+// becomeActive ends the node's joining once nothing is pending.
+func (n *Node) becomeActive() {
+	g := n.gossip.Load()
+	if self, _ := g.Map().Member(n.id); self.State != state.Joining {
+		return
+	}
+	if err := g.Update(func(m *state.Member) { m.State = state.Active }); err != nil {
+		n.log.Warn("could not become active, will try again", "err", err)
+		return
+	}
+	n.log.Info("the node holds all that it owns and is active")
+}
+
+// members is what the coordinator and the filler need of gossip.
+type members struct{ n *Node }
+
+// Alive is the failure detector's opinion.
+func (m members) Alive(id ring.NodeID) bool {
+	g := m.n.gossip.Load()
+	return g != nil && g.Alive(id)
+}
+
+// Refresh exchanges maps and routes by the result.
+func (m members) Refresh(ctx context.Context, id ring.NodeID) error {
+	if err := m.n.gossip.Load().Refresh(ctx, id); err != nil {
+		return err
+	}
+	return m.n.apply()
+}
+
+// SetSettled sets this node's bits and routes by them.
+func (m members) SetSettled(partitions []int, settled bool) error {
+	err := m.n.gossip.Load().Update(func(self *state.Member) {
+		if settled {
+			self.Settled = self.Settled.With(partitions...)
+		} else {
+			self.Settled = self.Settled.Without(partitions...)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return m.n.apply()
+}
+
+// cluster is what the HTTP API shows of gossip.
+type cluster struct{ n *Node }
+
+// Map is the cluster map, zero before the node found its cluster.
+func (c cluster) Map() state.Map {
+	if g := c.n.gossip.Load(); g != nil {
+		return g.Map()
+	}
+	return state.Map{}
+}
+
+// View is the placement in force.
+func (c cluster) View() *ring.View { return c.n.coord.View() }
+
+// Alive is the failure detector's opinion.
+func (c cluster) Alive(id ring.NodeID) bool { return members(c).Alive(id) }

@@ -1,0 +1,23 @@
+// Package node puts one Starling node together: it is the only place where
+// the components meet.
+//
+// # Order of things
+//
+//   - Starting: the store is opened and the three ports are bound, so that a
+//     wrong directory or a taken port ends the start before anyone hears of
+//     the node. Then HTTP answers (not ready), node-to-node RPC answers map
+//     exchanges, the node finds its cluster, and gossip begins.
+//   - A change of the cluster map takes effect in one order: saved (by
+//     gossip), routed by (coordinator), filled (antientropy). An answer to a
+//     map exchange is given after the merged map is routed by.
+//   - Stopping: not ready, HTTP finishes what it has, then requests for other
+//     coordinators, gossip and RPC end, and last the store is closed, which
+//     marks the stop as clean.
+//
+// # Invariants
+//
+//  1. A node whose directory belongs to a cluster never creates or joins
+//     another one.
+//  2. A node that was told to join never creates a cluster.
+//  3. The first component that fails stops the node; Run returns its error.
+package node

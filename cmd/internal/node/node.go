@@ -1,0 +1,210 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"starling/antientropy"
+	"starling/config"
+	"starling/coordinator"
+	"starling/coordinator/api"
+	"starling/coordinator/rpc"
+	"starling/gossip"
+	"starling/gossip/state"
+	"starling/ring"
+	"starling/store"
+)
+
+// Options says what a node is made of.
+type Options struct {
+	Config config.Config
+	// Version is the release of this program.
+	Version string
+	// Logger may be nil: nothing is logged.
+	Logger *slog.Logger
+}
+
+// Node is one running member of a cluster. Make it with [New], run it with
+// [Node.Run].
+type Node struct {
+	cfg      config.Config
+	version  string
+	log      *slog.Logger
+	registry *prometheus.Registry
+
+	store     *store.Store
+	id        ring.NodeID
+	listeners map[string]net.Listener // "http" and "rpc"
+	transport *rpc.Transport
+	coord     *coordinator.Coordinator
+	filler    *antientropy.Filler
+	api       *api.Server
+
+	// gossip is set once the node has found its cluster.
+	gossip atomic.Pointer[gossip.Gossip]
+	// applyMu makes maps take effect in order; see apply.
+	applyMu  sync.Mutex
+	draining atomic.Bool
+}
+
+// New opens the data directory and binds the HTTP and RPC ports. Whoever
+// calls it must call [Node.Run], which gives both back.
+func New(o Options) (*Node, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	n := &Node{cfg: o.Config, version: o.Version, log: o.Logger, listeners: map[string]net.Listener{}}
+	if err := n.open(); err != nil {
+		return nil, errors.Join(err, n.close())
+	}
+	return n, nil
+}
+
+// open makes every component that needs no cluster.
+func (n *Node) open() error {
+	registry, err := newRegistry(n.version)
+	if err != nil {
+		return err
+	}
+	n.registry = registry
+	for what, addr := range map[string]string{"http": n.cfg.HTTP, "rpc": n.cfg.RPC} {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return fmt.Errorf("node: the %s address %s cannot be listened on: %w", what, addr, err)
+		}
+		n.listeners[what] = l
+	}
+	if n.store, err = openStore(n.cfg, n.log, n.registry); err != nil {
+		return err
+	}
+	identity := n.store.Identity()
+	n.id = ring.NodeID(identity.ID)
+	n.log.Info("data directory opened", "dir", n.cfg.DataDir, "id", n.id, "boot", identity.Boot, "clean", identity.Clean)
+	return n.assemble()
+}
+
+// assemble makes the components that serve requests.
+func (n *Node) assemble() (err error) {
+	now := clock(n.cfg.TestClockOffset)
+	if n.transport, err = rpc.New(n.rpcOptions()); err != nil {
+		return err
+	}
+	n.coord, err = coordinator.New(coordinator.Options{
+		Self: n.id, Store: n.store, Peers: n.transport, Membership: members{n},
+		ReadRepair: n.cfg.ReadRepairEnabled, Now: now,
+		Logger: n.log, Metrics: n.registry, PeerName: n.peerName,
+	})
+	if err != nil {
+		return err
+	}
+	n.filler, err = antientropy.NewFiller(antientropy.FillerOptions{
+		Self: n.id, Views: n.coord, Peers: n.transport, Store: n.store, Membership: members{n},
+		OnSettled: n.becomeActive, Logger: n.log, Metrics: n.registry,
+	})
+	if err != nil {
+		return err
+	}
+	n.api, err = api.New(api.Options{
+		KV: n.coord, Cluster: cluster{n}, Self: n.id, Name: n.cfg.Name, Version: n.version, Ready: n.Ready,
+		MaxValueBytes: int(n.cfg.MaxValueBytes), MaxInflight: n.cfg.MaxInflight,
+		DefaultTimeout: n.cfg.DefaultTimeout, MaxTimeout: n.cfg.MaxTimeout, ShutdownGrace: n.cfg.ShutdownGrace,
+		Now: now, Logger: n.log, Metrics: n.registry, Gatherer: n.registry,
+	})
+	return err
+}
+
+// HTTPAddr and RPCAddr are the addresses that the node listens on.
+func (n *Node) HTTPAddr() string { return n.listeners["http"].Addr().String() }
+
+// RPCAddr is the address that others join by.
+func (n *Node) RPCAddr() string { return n.listeners["rpc"].Addr().String() }
+
+// Ready is nil once the node is an active member and not stopping, and says
+// what it waits for otherwise.
+func (n *Node) Ready() error {
+	if n.draining.Load() {
+		return errors.New("the node is stopping")
+	}
+	g := n.gossip.Load()
+	if g == nil {
+		return errors.New("the node has not found its cluster yet")
+	}
+	self, _ := g.Map().Member(n.id)
+	if self.State != state.Active {
+		return fmt.Errorf("the node is %v: %d partitions are still being filled", self.State, n.Pending())
+	}
+	return nil
+}
+
+// Pending is how many partitions the node is to own and does not hold yet.
+func (n *Node) Pending() int {
+	if v := n.coord.View(); v != nil {
+		return len(v.PendingFor(n.id))
+	}
+	return 0
+}
+
+// close gives back what New took. The store comes last: everything else uses it.
+func (n *Node) close() error {
+	var errs []error
+	if n.transport != nil {
+		n.transport.Close()
+	}
+	for _, l := range n.listeners {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if n.store != nil {
+		errs = append(errs, n.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Run serves until ctx ends or a component fails, and returns when everything
+// has stopped and the store is closed.
+func (n *Node) Run(ctx context.Context) error {
+	front, stopFront := context.WithCancelCause(ctx)
+	back, stopBack := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBack()
+	var parts sync.WaitGroup
+	start := func(ctx context.Context, part func(context.Context) error) {
+		parts.Go(func() {
+			if err := part(ctx); err != nil {
+				stopFront(err)
+			}
+		})
+	}
+	start(back, func(ctx context.Context) error { return n.transport.Serve(ctx, n.listeners["rpc"]) })
+	start(back, n.coord.Run)
+	start(front, func(ctx context.Context) error {
+		defer stopBack() // the rest serves until the last request is done
+		return n.api.Serve(ctx, n.listeners["http"])
+	})
+	stopped := context.AfterFunc(front, func() { n.draining.Store(true) })
+	defer stopped()
+
+	// The part that needs a cluster: found by the front's time, run by the back's.
+	g, err := n.enterCluster(front)
+	if err != nil {
+		stopFront(err)
+	} else {
+		start(back, g.Run)
+		start(back, n.followMap)
+		start(back, n.filler.Run)
+	}
+	parts.Wait()
+	err = n.close()
+	if cause := context.Cause(front); ctx.Err() == nil && cause != nil {
+		err = errors.Join(cause, err)
+	}
+	stopFront(nil)
+	return err
+}

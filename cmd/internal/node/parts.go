@@ -1,0 +1,92 @@
+package node
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"starling/config"
+	"starling/coordinator/rpc"
+	"starling/ring"
+	"starling/store"
+	"starling/store/object"
+)
+
+// objectBytesFactor is how many values of the largest size the siblings of a
+// key may hold together; minObjectBytes is the least for small values.
+const (
+	objectBytesFactor = 4
+	minObjectBytes    = 4 << 20
+)
+
+func openStore(cfg config.Config, log *slog.Logger, reg prometheus.Registerer) (*store.Store, error) {
+	durability, err := store.ParseDurability(cfg.Durability)
+	if err != nil {
+		return nil, err
+	}
+	return store.Open(store.Options{
+		Dir: cfg.DataDir, Durability: durability, SyncEvery: cfg.DurabilityInterval,
+		CacheBytes: cfg.CacheBytes, FreeFloorBytes: cfg.FreeFloorBytes,
+		Limits: object.Limits{
+			Siblings: cfg.MaxSiblings,
+			Bytes:    max(minObjectBytes, objectBytesFactor*int(cfg.MaxValueBytes)),
+		},
+		Logger: log, Metrics: reg,
+		OnAmnesia: func(partition uint32, reason error) {
+			log.Error("a partition has rows that cannot be read: its reads fail here and other replicas answer",
+				"partition", partition, "err", reason)
+		},
+	})
+}
+
+func (n *Node) rpcOptions() rpc.Options {
+	return rpc.Options{
+		Node: n.id, Resolve: n.rpcAddress, ReplyDelay: n.cfg.TestReplicaDelay, Logger: n.log, Metrics: n.registry,
+	}
+}
+
+// rpcAddress is where a member is reached.
+func (n *Node) rpcAddress(id ring.NodeID) (string, bool) {
+	g := n.gossip.Load()
+	if g == nil {
+		return "", false
+	}
+	m, ok := g.Map().Member(id)
+	return m.RPC, ok
+}
+
+// peerName labels a member in metrics and logs.
+func (n *Node) peerName(id ring.NodeID) string {
+	if g := n.gossip.Load(); g != nil {
+		if m, ok := g.Map().Member(id); ok {
+			return m.Name
+		}
+	}
+	return id.String()
+}
+
+// newRegistry has the process's own metrics.
+func newRegistry(version string) (*prometheus.Registry, error) {
+	reg := prometheus.NewRegistry()
+	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "starling_build_info",
+		Help: "Always 1; the label says which release runs.", ConstLabels: prometheus.Labels{"version": version}})
+	build.Set(1)
+	for _, c := range []prometheus.Collector{
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), build,
+	} {
+		if err := reg.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return reg, nil
+}
+
+// clock is the wall clock, moved by a test's offset.
+func clock(offset time.Duration) func() time.Time {
+	if offset == 0 {
+		return time.Now
+	}
+	return func() time.Time { return time.Now().Add(offset) }
+}

@@ -1,0 +1,538 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"starling/client"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// cli runs command lines in this process.
+type cli struct {
+	t   *testing.T
+	env map[string]string
+	in  string
+}
+
+// outcome is what a command line came to.
+type outcome struct {
+	code     int
+	out, err string
+}
+
+func newCLI(t *testing.T, endpoints ...string) *cli {
+	return &cli{t: t, env: map[string]string{"STARLING_ENDPOINT": strings.Join(endpoints, ",")}}
+}
+
+func (c *cli) run(args ...string) outcome {
+	c.t.Helper()
+	var out, err bytes.Buffer
+	a := &app{in: strings.NewReader(c.in), out: &out, err: &err, env: func(name string) string { return c.env[name] }}
+	code := execute(context.Background(), a, args)
+	return outcome{code, out.String(), err.String()}
+}
+
+// golden compares with a file under testdata, or writes it with -update.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s: got\n%swant\n%s", name, got, want)
+	}
+}
+
+// fakeNode answers documents by path and has one key, carts/alice.
+type fakeNode struct {
+	*httptest.Server
+	docs   map[string]any
+	last   *http.Request
+	body   []byte
+	answer func(w http.ResponseWriter) // for the keys; nil: 204 or the value
+}
+
+func newFakeNode(t *testing.T) *fakeNode {
+	f := &fakeNode{docs: map[string]any{}}
+	f.Server = httptest.NewServer(f)
+	t.Cleanup(f.Close)
+	return f
+}
+
+func (f *fakeNode) Close() { f.Server.Close() }
+
+func (f *fakeNode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.last = r
+	f.body, _ = io.ReadAll(r.Body)
+	if doc, ok := f.docs[r.URL.EscapedPath()]; ok {
+		_ = json.NewEncoder(w).Encode(doc)
+		return
+	}
+	if !strings.HasPrefix(r.URL.Path, "/v1/buckets/") {
+		problem(w, http.StatusNotFound, "no-such-resource", "")
+		return
+	}
+	w.Header().Set("X-Starling-Context", "seen")
+	w.Header().Set("X-Starling-Coordinator", "n1")
+	switch {
+	case f.answer != nil:
+		f.answer(w)
+	case r.Method == http.MethodGet:
+		w.Header().Set("X-Starling-Replicas", "received=2 required=2")
+		w.Header().Set("Content-Type", "text/plain")
+		w.Header().Set("Last-Modified", "Sun, 01 Mar 2026 12:00:00 GMT")
+		w.Header().Set("X-Starling-Meta-Owner", "Al")
+		_, _ = io.WriteString(w, "2 apples")
+	default:
+		w.Header().Set("Etag", `"e1"`)
+		w.Header().Set("X-Starling-Replicas", "acked=2 hinted=1 required=2")
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+func problem(w http.ResponseWriter, status int, slug, members string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintf(w, `{"type":"/problems/%s","title":"Title of %s","detail":"The detail."%s}`, slug, slug, members)
+}
+
+// healthy gives the fake node a cluster of three, spoiled by the given changes.
+func (f *fakeNode) cluster(change func(members []map[string]any)) {
+	members := []map[string]any{}
+	ring := []map[string]any{}
+	for i, owns := range []int{5, 6, 5} {
+		name := fmt.Sprint("n", i+1)
+		members = append(members, map[string]any{
+			"name": name, "id": strings.Repeat(fmt.Sprint(i+1), 32), "state": "active", "alive": true,
+			"http": fmt.Sprintf("127.0.0.1:47%d0", i+1), "rpc": fmt.Sprintf("127.0.0.1:47%d1", i+1),
+			"zone": "", "weight": 100, "settled": owns, "pending": 0, "hints": i,
+		})
+		ring = append(ring, map[string]any{
+			"name": name, "id": strings.Repeat(fmt.Sprint(i+1), 32), "state": "active", "alive": true,
+			"http": fmt.Sprintf("127.0.0.1:47%d0", i+1), "zone": "", "weight": 100, "owns": owns,
+		})
+	}
+	ring[1]["zone"], ring[2]["alive"] = "rack-2", false
+	change(members)
+	f.docs["/v1/cluster"] = map[string]any{
+		"cluster_id": strings.Repeat("ab", 16), "map_hash": "00000000deadbeef", "partitions": 8, "replicas": 2, "node": "n1", "members": members,
+	}
+	f.docs["/v1/ring"] = map[string]any{
+		"partitions": 4, "replicas": 2, "hash": "xxh64", "map_hash": "00000000deadbeef", "members": ring,
+		"owners": [][]int{{0, 1}, {1, 2}, {2, 0}, {0, 1}}, "pending": [][]int{{}, {0}, {}, {}},
+	}
+	f.docs["/v1/ring/carts/a%2Fb"] = map[string]any{
+		"partition": 3, "owners": []string{"n1", "n2"}, "pending": []string{}, "fallbacks": []string{"n3"},
+	}
+}
+
+func TestGolden(t *testing.T) {
+	f := newFakeNode(t)
+	c := newCLI(t, f.URL)
+	unchanged := func([]map[string]any) {}
+	ill := func(m []map[string]any) {
+		m[1]["alive"], m[2]["pending"], m[2]["state"] = false, 3, "joining"
+		m = append(m[:0:0], m[0])
+		m[0]["zone"] = "rack\x1b[31m-1" // an escape sequence must not reach the terminal
+	}
+	for _, tc := range []struct {
+		name   string
+		change func([]map[string]any)
+		code   int
+		args   []string
+	}{
+		{"status", unchanged, 0, []string{"status"}},
+		{"status-ill", ill, 4, []string{"status"}},
+		{"ring", unchanged, 0, []string{"ring"}},
+		{"ring-all", unchanged, 0, []string{"ring", "--all"}},
+		{"where", unchanged, 0, []string{"where", "carts", "a/b"}},
+		{"put", unchanged, 0, []string{"put", "carts", "alice", "v"}},
+		{"get", unchanged, 0, []string{"get", "carts", "alice"}},
+		{"delete", unchanged, 0, []string{"delete", "carts", "alice"}},
+	} {
+		f.cluster(tc.change)
+		for _, format := range []string{outputTable, outputJSON} {
+			got := c.run(append(tc.args, "-o", format)...)
+			if got.code != tc.code {
+				t.Errorf("%s as %s: exit code %d, want %d; %s", tc.name, format, got.code, tc.code, got.err)
+			}
+			golden(t, tc.name+"."+map[string]string{outputTable: "txt", outputJSON: "json"}[format], got.out)
+			if format == outputJSON && !json.Valid([]byte(got.out)) {
+				t.Errorf("%s: no JSON", tc.name)
+			}
+		}
+	}
+}
+
+func TestStatusOfARemovedMember(t *testing.T) {
+	f := newFakeNode(t)
+	f.cluster(func(m []map[string]any) { m[2]["state"], m[2]["alive"], m[2]["settled"] = "removed", false, 0 })
+	if got := newCLI(t, f.URL).run("status"); got.code != 0 {
+		t.Errorf("exit code %d: %s", got.code, got.out)
+	}
+}
+
+func TestStatusBeforeJoining(t *testing.T) {
+	f := newFakeNode(t)
+	f.docs["/v1/cluster"] = map[string]any{"cluster_id": "", "members": []any{}}
+	if got := newCLI(t, f.URL).run("status"); got.code != 4 || !strings.Contains(got.out, "not joined") {
+		t.Errorf("exit code %d: %s", got.code, got.out)
+	}
+}
+
+// The JSON of --json and of -o json are the same.
+func TestJSONFlag(t *testing.T) {
+	f := newFakeNode(t)
+	c := newCLI(t, f.URL)
+	for _, args := range [][]string{{"get", "b", "k"}, {"put", "b", "k", "v"}, {"delete", "b", "k"}} {
+		a, b := c.run(append(args, "--json")...), c.run(append(args, "-o", "json")...)
+		if a.code != 0 || a.out != b.out || !json.Valid([]byte(a.out)) {
+			t.Errorf("%v: %+v and %+v", args, a, b)
+		}
+	}
+}
+
+func TestGetOfSiblingsAndOfNothing(t *testing.T) {
+	f := newFakeNode(t)
+	c := newCLI(t, f.URL)
+	f.answer = func(w http.ResponseWriter) {
+		w.WriteHeader(http.StatusMultipleChoices)
+		_, _ = io.WriteString(w, `{"context":"seen","siblings":[
+			{"dot":"a:1","content_type":"text/plain","modified":"2026-03-01T12:00:00.5Z","encoding":"utf-8","value":"pears\u001b[2J"},
+			{"dot":"b:2","content_type":"text/plain","modified":"2026-03-01T12:00:01Z","encoding":"base64","value":"/w=="}]}`)
+	}
+	got := c.run("get", "carts", "alice")
+	golden(t, "siblings.txt", got.out)
+	if got.code != 0 || !strings.Contains(got.err, "--context seen") {
+		t.Errorf("siblings: %+v", got)
+	}
+	got = c.run("get", "carts", "alice", "--json")
+	golden(t, "siblings.json", got.out)
+	if got.code != 0 || got.err != "" {
+		t.Errorf("siblings: %+v", got)
+	}
+	f.answer = func(w http.ResponseWriter) { problem(w, http.StatusNotFound, "key-not-found", "") }
+	if got = c.run("get", "carts", "alice"); got.code != 1 || got.out != "" || !strings.Contains(got.err, "carts/alice: not found") {
+		t.Errorf("absent: %+v", got)
+	}
+	got = c.run("get", "carts", "alice", "--json")
+	golden(t, "absent.json", got.out)
+	if got.code != 1 {
+		t.Errorf("absent: %+v", got)
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	f := newFakeNode(t)
+	f.cluster(func([]map[string]any) {})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := "http://" + l.Addr().String()
+	_ = l.Close()
+	node := func(status int, members string) func(w http.ResponseWriter) {
+		return func(w http.ResponseWriter) { problem(w, status, "x", members) }
+	}
+	for _, tc := range []struct {
+		args   string
+		answer func(w http.ResponseWriter)
+		code   int
+		says   string // on standard error
+	}{
+		{"version", nil, 0, ""},
+		{"", nil, 0, ""},
+		{"put b k v", nil, 0, ""},
+		{"put b k v", node(500, ""), 1, "Title of x: The detail."},
+		{"put b k v", node(507, ""), 1, "(nothing was written)"},
+		{"put b k v", node(504, `,"maybe_applied":true`), 1, "(the write may have been applied)"},
+		{"put b k v", node(409, ""), 5, "The detail."},
+		{"get b k --context c", node(412, ""), 5, "The detail."},
+		{"put b k v", node(400, ""), 2, "The detail."},
+		{"--endpoint " + closed + " put b k v", nil, 3, "refused"},
+		{"--endpoint " + closed + " status", nil, 3, "refused"},
+		{"--endpoint " + closed + " ring", nil, 3, "refused"},
+		{"--endpoint " + closed + " bench --records 1 --connections 1", nil, 3, "refused"},
+		{"--endpoint " + closed + "," + f.URL + " status", nil, 0, ""},
+		{"--endpoints " + closed + " --endpoints " + f.URL + " put b k v", nil, 0, ""},
+		{"where b nothing-there", nil, 1, "404"},
+		{"bogus", nil, 2, `unknown command "bogus"`},
+		{"statsu", nil, 2, "did you mean status?"},
+		{"completion bogus", nil, 2, "unknown command"},
+		{"status extra", nil, 2, `unexpected argument "extra"`},
+		{"put b k", nil, 2, "VALUE|-|@FILE is missing"},
+		{"put b k v w", nil, 2, `unexpected argument "w": starling put takes BUCKET KEY VALUE|-|@FILE`},
+		{"put --nonsense", nil, 2, "--nonsense"},
+		{"put b k v --ttl x", nil, 2, "--ttl"},
+		{"put b k v --ttl 0s", nil, 2, "must be positive"},
+		{"put b k v --consistency some", nil, 2, "one, two, three, quorum, all, any are allowed"},
+		{"get b k --consistency any", nil, 2, "one, two, three, quorum, all are allowed"},
+		{"put b k v --w 0", nil, 2, "--w 0: 1 up to"},
+		{"put b/c k v", nil, 2, "A-Z a-z 0-9"},
+		{"put b k @/does/not/exist", nil, 2, "no such file"},
+		{"delete b k --context c --r 2", nil, 2, "without --context"},
+		{"get b k -o yaml", nil, 2, "table and json are allowed"},
+		{"get b k --timeout -1s", nil, 2, "must be positive"},
+		{"--endpoint ftp://x get b k", nil, 2, "http or https"},
+		{"bench --workload e", nil, 2, "a, b, c, d and f are known"},
+		{"bench --connections 0", nil, 2, "--connections 0"},
+		{"bench --duration 0s", nil, 2, "--duration"},
+		{"bench compare", nil, 2, "--echo is missing"},
+		{"bench compare --echo x --rounds 0", nil, 2, "--rounds 0"},
+		{"bench-echo --bytes -1", nil, 2, "--bytes -1"},
+	} {
+		f.answer = tc.answer
+		got := newCLI(t, f.URL).run(strings.Fields(tc.args)...)
+		if got.code != tc.code || !strings.Contains(got.err, tc.says) || (got.code == 0) != (got.err == "") {
+			t.Errorf("starling %s: exit code %d, want %d; %q, want %q in it", tc.args, got.code, tc.code, got.err, tc.says)
+		}
+		if got.code == exitUsage != strings.Contains(got.err, "--help' for usage") {
+			t.Errorf("starling %s: %q", tc.args, got.err)
+		}
+	}
+}
+
+func TestExitCodeOfATimeout(t *testing.T) {
+	if got := exitCode(fmt.Errorf("x: %w", context.DeadlineExceeded)); got != exitUnreachable {
+		t.Errorf("a deadline: %d", got)
+	}
+	if got := exitCode(&client.Error{Err: fmt.Errorf("%w; last: %w", context.DeadlineExceeded, &client.Problem{Status: 503})}); got != exitFailed {
+		t.Errorf("a deadline after an answer: %d", got)
+	}
+	if got := exitCode(errors.New("x")); got != exitFailed {
+		t.Errorf("any error: %d", got)
+	}
+}
+
+// Flags reach the request.
+func TestRequests(t *testing.T) {
+	f := newFakeNode(t)
+	c := newCLI(t, f.URL)
+	file := filepath.Join(t.TempDir(), "value")
+	if err := os.WriteFile(file, []byte("from a file"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.in = "from \x00 standard input"
+	for _, tc := range []struct {
+		args    []string
+		request string
+		query   url.Values
+		header  map[string]string
+		body    string
+	}{
+		{
+			[]string{"put", "b", "a/../%k", "v", "--consistency", "all", "--w", "2", "--pw", "1", "--sloppy=false", "--ttl", "1h", "--timeout", "750ms",
+				"--context", "c", "--content-type", "text/x", "--meta", "a=1", "--idempotency-key", "op"},
+			"PUT /v1/buckets/b/keys/a%2F%2E%2E%2F%25k",
+			url.Values{"consistency": {"all"}, "w": {"2"}, "pw": {"1"}, "sloppy": {"false"}, "ttl": {"1h0m0s"}, "timeout": {"750ms"}},
+			map[string]string{"X-Starling-Context": "c", "Content-Type": "text/x", "X-Starling-Meta-A": "1", "Idempotency-Key": "op"}, "v",
+		},
+		{[]string{"put", "b", "k", "-"}, "PUT /v1/buckets/b/keys/k", url.Values{}, nil, c.in},
+		{[]string{"put", "b", "k", "@" + file}, "PUT /v1/buckets/b/keys/k", url.Values{}, nil, "from a file"},
+		{[]string{"put", "b", "k", ""}, "PUT /v1/buckets/b/keys/k", url.Values{}, nil, ""},
+		{
+			[]string{"get", "b", "k", "--r", "2", "--pr", "1", "--context", "c"}, "GET /v1/buckets/b/keys/k",
+			url.Values{"r": {"2"}, "pr": {"1"}}, map[string]string{"X-Starling-Context": "c"}, "",
+		},
+		{
+			[]string{"delete", "b", "k", "--r", "2", "--w", "3", "--consistency", "any", "--idempotency-key", "op"}, "DELETE /v1/buckets/b/keys/k",
+			url.Values{"r": {"2"}, "w": {"3"}, "consistency": {"any"}}, map[string]string{"Idempotency-Key": "op", "X-Starling-Context": ""}, "",
+		},
+	} {
+		if got := c.run(tc.args...); got.code != 0 {
+			t.Fatalf("%v: %+v", tc.args, got)
+		}
+		if got := f.last.Method + " " + f.last.URL.EscapedPath(); got != tc.request {
+			t.Errorf("%v: %s, want %s", tc.args, got, tc.request)
+		}
+		if got := f.last.URL.Query(); !maps.EqualFunc(got, tc.query, slices.Equal[[]string]) {
+			t.Errorf("%v: query %v, want %v", tc.args, got, tc.query)
+		}
+		for name, want := range tc.header {
+			if got := f.last.Header.Get(name); got != want {
+				t.Errorf("%v: %s is %q, want %q", tc.args, name, got, want)
+			}
+		}
+		if string(f.body) != tc.body {
+			t.Errorf("%v: body %q, want %q", tc.args, f.body, tc.body)
+		}
+	}
+}
+
+// A value is written to standard output byte for byte, and in JSON as base64
+// where it is not UTF-8.
+func TestGetOfBytes(t *testing.T) {
+	f := newFakeNode(t)
+	c := newCLI(t, f.URL)
+	f.answer = func(w http.ResponseWriter) { _, _ = w.Write([]byte("\x1b[31m\xff\x00\n")) }
+	if got := c.run("get", "b", "k"); got.out != "\x1b[31m\xff\x00\n" || got.code != 0 {
+		t.Errorf("%+v", got)
+	}
+	if got := c.run("get", "b", "k", "--json"); !strings.Contains(got.out, `"encoding": "base64"`) || !strings.Contains(got.out, `"value": "G1szMW3/AAo="`) {
+		t.Errorf("%+v", got)
+	}
+	f.answer = func(http.ResponseWriter) {}
+	if got := c.run("get", "b", "k", "--json"); !strings.Contains(got.out, `"value": ""`) {
+		t.Errorf("an empty value: %+v", got)
+	}
+}
+
+func TestDefaultEndpoint(t *testing.T) {
+	for env, want := range map[string]string{"": defaultEndpoint, " , ": defaultEndpoint, "a:1, b:2": "a:1|b:2"} {
+		a := &app{env: func(string) string { return env }}
+		if got := strings.Join(a.endpoints(), "|"); got != want {
+			t.Errorf("%q: %s, want %s", env, got, want)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	c := newCLI(t)
+	if got := c.run("version"); !regexp.MustCompile(`^starling \S+.* go1\S* \w+/\w+\n$`).MatchString(got.out) {
+		t.Errorf("%+v", got)
+	}
+	var doc map[string]any
+	if err := json.Unmarshal([]byte(c.run("version", "-o", "json").out), &doc); err != nil || doc["go"] == "" || doc["version"] == "" {
+		t.Errorf("%v, %v", doc, err)
+	}
+}
+
+// Every command explains itself with a text and examples.
+func TestHelp(t *testing.T) {
+	root := newRootCommand(&app{env: func(string) string { return "" }})
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == "completion" || cmd.Name() == "help" {
+			continue
+		}
+		examples := cmd.Example
+		for _, sub := range cmd.Commands() {
+			examples += sub.Example
+		}
+		if cmd.Short == "" || examples == "" {
+			t.Errorf("%s has no text or no example", cmd.Name())
+		}
+		got := newCLI(t).run(cmd.Name(), "--help")
+		if got.code != 0 || !strings.Contains(got.out, "Usage:") {
+			t.Errorf("%s --help: %+v", cmd.Name(), got)
+		}
+	}
+	if got := newCLI(t).run(); strings.Contains(got.out, "bench-echo") {
+		t.Error("bench-echo is not hidden")
+	}
+}
+
+func TestColour(t *testing.T) {
+	table := newTable("NAME", "STATE")
+	table.add(red, "n1", "dead")
+	table.add(plain, "node-2", "well")
+	for colour, want := range map[bool]string{
+		false: "NAME    STATE\nn1      dead\nnode-2  well\n",
+		true:  "\x1b[1mNAME    STATE\x1b[0m\n\x1b[31mn1      dead\x1b[0m\nnode-2  well\n",
+	} {
+		var out bytes.Buffer
+		if err := table.print(&out, colour); err != nil || out.String() != want {
+			t.Errorf("colour %v: %q, %v", colour, out.String(), err)
+		}
+	}
+}
+
+func TestCompletionOfFlags(t *testing.T) {
+	got := newCLI(t).run("__complete", "get", "--consistency", "")
+	for _, level := range levels {
+		if !strings.Contains(got.out, level+"\n") {
+			t.Errorf("completion of --consistency: %q", got.out)
+		}
+	}
+}
+
+// waitFor waits for a line of output.
+type lineWriter struct {
+	bytes.Buffer
+	lines chan string
+}
+
+func (w *lineWriter) Write(p []byte) (int, error) {
+	w.lines <- string(p)
+	return len(p), nil
+}
+
+func TestBenchAndCompare(t *testing.T) {
+	store, stop := echoServer(t)
+	defer stop()
+	echo, stop2 := echoServer(t)
+	defer stop2()
+	c := newCLI(t, store)
+	got := c.run("bench", "--workload", "f", "--duration", "50ms", "--warm-up", "1ms", "--records", "5", "--connections", "2", "-o", "json")
+	var r struct {
+		Workload   string         `json:"workload"`
+		Ops        int64          `json:"ops"`
+		Operations map[string]any `json:"operations"`
+	}
+	if err := json.Unmarshal([]byte(got.out), &r); err != nil || got.code != 0 || r.Workload != "f" || r.Ops == 0 || len(r.Operations) == 0 {
+		t.Errorf("bench: %+v, %v", got, err)
+	}
+	got = c.run("bench", "--workload", "c", "--duration", "50ms", "--warm-up", "1ms", "--records", "5", "--connections", "2")
+	if got.code != 0 || !strings.Contains(got.out, "workload c: 2 connections") || !strings.Contains(got.out, "P99.9") || strings.Contains(got.err, "#") {
+		t.Errorf("bench: %+v", got)
+	}
+	compare := []string{"bench", "compare", "--echo", echo, "--rounds", "1", "--round-duration", "50ms", "--warm-up", "1ms", "--records", "5", "--connections", "2"}
+	got = c.run(append(compare, "--put-goal", "0.0001", "--get-goal", "0.0001")...)
+	if got.code != 0 || !strings.Contains(got.out, "PASS: PUT") || !strings.Contains(got.out, "median") {
+		t.Errorf("compare: %+v", got)
+	}
+	got = c.run(append(compare, "--put-goal", "1000")...)
+	if got.code != 1 || !strings.Contains(got.out, "FAIL: PUT") || !strings.Contains(got.err, "goals") {
+		t.Errorf("compare with a goal out of reach: %+v", got)
+	}
+	got = c.run(append(compare, "-o", "json", "--put-goal", "1000")...)
+	if got.code != 1 || !strings.Contains(got.out, `"put_pass": false`) {
+		t.Errorf("compare as JSON: %+v", got)
+	}
+}
+
+// echoServer runs the hidden command until stop is called.
+func echoServer(t *testing.T) (endpoint string, stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	out := &lineWriter{lines: make(chan string, 1)}
+	a := &app{in: strings.NewReader(""), out: out, err: io.Discard, env: func(string) string { return "" }}
+	ended := make(chan int)
+	go func() { ended <- execute(ctx, a, []string{"bench-echo", "--listen", "127.0.0.1:0", "--bytes", "1024"}) }()
+	return strings.TrimSpace(<-out.lines), func() {
+		cancel()
+		select {
+		case code := <-ended:
+			if code != 0 {
+				t.Errorf("bench-echo ended with exit code %d", code)
+			}
+		case <-time.After(30 * time.Second):
+			t.Error("bench-echo does not end")
+		}
+	}
+}

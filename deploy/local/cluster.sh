@@ -1,0 +1,416 @@
+#!/usr/bin/env bash
+# A cluster of real processes on this machine. Run without arguments for help.
+#
+# Needs bin/starling (make build) and no other tool beyond a POSIX system; runs
+# on bash 3.2. Every verb can be repeated. Only processes whose recorded id
+# still runs with the node's own data directory are ever signalled.
+set -euo pipefail
+
+readonly max_nodes=9 default_nodes=5 ready_seconds=60 stop_seconds=30
+
+usage() {
+  cat <<'TEXT'
+usage: cluster.sh VERB
+
+  up [N]      start n1 to nN (default 5, at most 9) and every node that was
+              added, wait until all are ready, print the endpoints
+  down        stop every node
+  status      processes, then what the cluster says
+  endpoints   one HTTP endpoint a line
+  kill I      SIGKILL node I
+  stop I      SIGTERM node I and wait for its exit
+  start I     start node I with its data, wait until it is ready
+  pause I     SIGSTOP node I
+  resume I    SIGCONT node I
+  add         start one more node, which joins
+  logs I      show node I's log; with -f go on showing
+  wipe        down, then remove every node's data and log
+
+Node I serves HTTP on base + 10*I, RPC one above, gossip two above; base is
+4700 or STARLING_PORT_BASE. Data and logs lie under .starling/ in the
+repository, or in STARLING_HOME. Other STARLING_ settings in the environment
+reach the nodes that this call starts.
+TEXT
+}
+
+say() { printf '%s\n' "$*"; }
+fail() {
+  printf 'cluster.sh: %s\n' "$*" >&2
+  exit 1
+}
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+readonly root binary=$root/bin/starling base=${STARLING_PORT_BASE:-4700}
+
+case $base in
+'' | *[!0-9]*) fail "STARLING_PORT_BASE is \"$base\": want a port number" ;;
+esac
+readonly max_base=$((65535 - 10 * max_nodes - 2))
+if [ "$base" -lt 1 ] || [ "$base" -gt $max_base ]; then
+  fail "STARLING_PORT_BASE is $base: want 1 to $max_base"
+fi
+
+# parent/.starling, absolute without requiring that it exists.
+parent=${STARLING_HOME:-$root}
+case $parent in
+/*) ;;
+*) parent=$PWD/$parent ;;
+esac
+readonly home=$parent/.starling
+
+node_dir() { printf '%s/n%s' "$home" "$1"; }
+http_port() { printf '%s' $((base + 10 * $1)); }
+rpc_port() { printf '%s' $((base + 10 * $1 + 1)); }
+gossip_port() { printf '%s' $((base + 10 * $1 + 2)); }
+endpoint() { printf 'http://127.0.0.1:%s' "$(http_port "$1")"; }
+
+# index checks a node number and prints it; n3 is 3.
+index() {
+  case ${1:-} in
+  [1-9] | n[1-9]) printf '%s' "${1#n}" ;;
+  *) fail "node \"${1:-}\": want 1 to $max_nodes" ;;
+  esac
+}
+
+# members prints the numbers of the nodes that have data.
+members() {
+  local i
+  for i in $(seq 1 $max_nodes); do
+    if [ -d "$(node_dir "$i")/data" ]; then printf '%s\n' "$i"; fi
+  done
+}
+
+require_member() {
+  [ -d "$(node_dir "$1")/data" ] || fail "n$1 does not exist: see up and add"
+}
+
+# --- processes ---------------------------------------------------------------
+
+command_line() { # PID
+  if [ -r "/proc/$1/cmdline" ]; then
+    tr '\0' ' ' <"/proc/$1/cmdline"
+  else
+    ps -ww -p "$1" -o command= 2>/dev/null || true
+  fi
+}
+
+# pid_of prints the id of node I's process; fails when it does not run. An id
+# that the system gave to another process since, or that has exited and waits
+# to be reaped, has another command line.
+pid_of() { # I
+  local file pid
+  file=$(node_dir "$1")/pid
+  [ -f "$file" ] || return 1
+  pid=$(cat "$file")
+  case $pid in
+  '' | *[!0-9]*) return 1 ;;
+  esac
+  kill -0 "$pid" 2>/dev/null || return 1
+  case "$(command_line "$pid") " in
+  *"--data-dir $(node_dir "$1")/data "*) printf '%s' "$pid" ;;
+  *) return 1 ;;
+  esac
+}
+
+runs() { pid_of "$1" >/dev/null; }
+
+running() {
+  local i
+  for i in $(members); do
+    if runs "$i"; then printf '%s\n' "$i"; fi
+  done
+}
+
+signal() { # SIGNAL I
+  local pid
+  if pid=$(pid_of "$2"); then kill "-$1" "$pid" 2>/dev/null || true; fi
+}
+
+# await_exit waits for the nodes to be gone; fails when time runs out.
+await_exit() { # SECONDS I...
+  local end=$((SECONDS + $1)) i
+  shift
+  for i in "$@"; do
+    while runs "$i"; do
+      [ $SECONDS -lt $end ] || return 1
+      sleep 0.1
+    done
+    rm -f "$(node_dir "$i")/pid"
+  done
+}
+
+# --- ports -------------------------------------------------------------------
+
+listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; } # PORT
+
+# port_owner names the process that listens on a port, if this user may know.
+port_owner() { # PORT
+  local pid='' inode
+  if command -v lsof >/dev/null; then
+    pid=$(lsof -nP -t -iTCP:"$1" -sTCP:LISTEN 2>/dev/null | head -n 1) || true
+  elif [ -r /proc/net/tcp ]; then
+    inode=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
+      awk -v port="$(printf ':%04X' "$1")" '$4 == "0A" && substr($2, length($2) - 4) == port { print $10; exit }') || true
+    pid=$(find /proc/[0-9]*/fd -lname "socket:\[$inode\]" 2>/dev/null | head -n 1 | cut -d / -f 3) || true
+  fi
+  if [ -n "$pid" ]; then
+    printf 'process %s (%s)' "$pid" "$(command_line "$pid" | cut -c 1-120)"
+  else
+    printf 'another process'
+  fi
+}
+
+require_free_ports() { # I
+  local port
+  for port in $(http_port "$1") $(rpc_port "$1") $(gossip_port "$1"); do
+    if listening "$port"; then
+      fail "n$1 needs port $port, which $(port_owner "$port") has. End it, or choose other ports with STARLING_PORT_BASE."
+    fi
+  done
+}
+
+# ready asks /readyz without curl, which a fresh machine may lack.
+ready() { # I
+  local line
+  line=$({
+    exec 3<>"/dev/tcp/127.0.0.1/$(http_port "$1")" || exit 1
+    printf 'GET /readyz HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n' >&3
+    IFS= read -r -t 2 line <&3 || exit 1
+    printf '%s' "$line"
+  } 2>/dev/null) || return 1
+  case $line in
+  HTTP/1.?' 200'*) ;;
+  *) return 1 ;;
+  esac
+}
+
+# --- starting ----------------------------------------------------------------
+
+# seeds prints the join list of node I: the members that were there when this
+# call began, the first of them in front. The first node of all has none: it
+# creates the cluster.
+seeds() { # I MEMBER...
+  local self=$1 list='' i
+  shift
+  for i in "$@"; do
+    if [ "$i" != "$self" ]; then list=${list:+$list,}127.0.0.1:$(rpc_port "$i"); fi
+  done
+  printf '%s' "$list"
+}
+
+# launch starts the process of node I, if it does not run, with these members
+# to join.
+launch() { # I MEMBER...
+  local i=$1 dir join
+  dir=$(node_dir "$1")
+  if runs "$i"; then
+    signal CONT "$i"
+    return
+  fi
+  [ -x "$binary" ] || fail "bin/starling is missing: run make build"
+  require_free_ports "$i"
+  join=$(seeds "$@")
+  mkdir -p "$dir/data"
+  (
+    unset STARLING_HOME STARLING_PORT_BASE STARLING_ENDPOINT
+    trap '' HUP # the node outlives the terminal,
+    set -m      # and Ctrl-C, by a process group of its own
+    "$binary" serve --name "n$i" \
+      --http "127.0.0.1:$(http_port "$i")" --rpc "127.0.0.1:$(rpc_port "$i")" --gossip "127.0.0.1:$(gossip_port "$i")" \
+      ${join:+--join "$join"} --data-dir "$dir/data" </dev/null >>"$dir/log" 2>&1 &
+    printf '%s\n' $! >"$dir/pid.new"
+  )
+  mv "$dir/pid.new" "$dir/pid"
+  await_command "$i"
+}
+
+# await_command waits until a new process shows its own command line, so that
+# from then on one that does not run has exited.
+await_command() { # I
+  local end=$((SECONDS + 10)) pid
+  pid=$(cat "$(node_dir "$1")/pid")
+  until runs "$1" || ! kill -0 "$pid" 2>/dev/null || [ $SECONDS -ge $end ]; do sleep 0.05; done
+}
+
+explain_failure() { # WHAT I...
+  local i
+  printf 'cluster.sh: %s\n' "$1" >&2
+  shift
+  for i in "$@"; do
+    printf -- '--- end of the log of n%s (%s)\n' "$i" "$(node_dir "$i")/log" >&2
+    tail -n 15 "$(node_dir "$i")/log" >&2 || true
+  done
+  exit 1
+}
+
+await_ready() { # I...
+  local end=$((SECONDS + ready_seconds)) i
+  for i in "$@"; do
+    until ready "$i"; do
+      runs "$i" || explain_failure "n$i has exited" "$i"
+      [ $SECONDS -lt $end ] || explain_failure "n$i is not ready after $ready_seconds seconds" "$i"
+      sleep 0.1
+    done
+  done
+}
+
+# await_settled waits until every node of the list calls the cluster healthy:
+# all members alive and no partition pending.
+await_settled() { # I...
+  local end=$((SECONDS + ready_seconds)) i answer
+  for i in "$@"; do
+    until answer=$("$binary" status --endpoint "$(endpoint "$i")" 2>&1); do
+      if [ $SECONDS -ge $end ]; then
+        say "$answer" >&2
+        explain_failure "the cluster, as n$i sees it, has not settled after $ready_seconds seconds" "$i"
+      fi
+      sleep 0.2
+    done
+  done
+}
+
+# --- verbs -------------------------------------------------------------------
+
+up() { # N
+  local n=$1 before all i
+  case $n in
+  [1-9]) ;;
+  *) fail "up $n: want 1 to $max_nodes nodes" ;;
+  esac
+  before=$(members)
+  all=$( (seq 1 "$n" && say "$before") | grep . | sort -u)
+  # shellcheck disable=SC2086 # lists of numbers
+  for i in $all; do
+    launch "$i" ${before:-1}
+    if [ -z "$before" ]; then # n1 makes the cluster that the others join
+      await_ready 1
+    fi
+  done
+  # shellcheck disable=SC2086
+  await_ready $all
+  # shellcheck disable=SC2086
+  await_settled $all
+  endpoints
+}
+
+down() {
+  local left
+  left=$(running)
+  [ -n "$left" ] || return 0
+  local i
+  for i in $left; do
+    signal TERM "$i"
+    signal CONT "$i" # a paused process only then sees the first
+  done
+  # shellcheck disable=SC2086
+  if ! await_exit $stop_seconds $left; then
+    for i in $(running); do
+      say "n$i did not stop in $stop_seconds seconds: killing it" >&2
+      signal KILL "$i"
+    done
+    # shellcheck disable=SC2086
+    await_exit 10 $left || fail "a node does not end"
+  fi
+}
+
+start() { # I
+  require_member "$1"
+  # shellcheck disable=SC2046
+  launch "$1" $(members)
+  await_ready "$1"
+}
+
+stop() { # I
+  require_member "$1"
+  signal TERM "$1"
+  signal CONT "$1"
+  await_exit $stop_seconds "$1" || fail "n$1 still runs $stop_seconds seconds after SIGTERM; see logs $1"
+}
+
+kill_node() { # I
+  require_member "$1"
+  signal KILL "$1"
+  await_exit 10 "$1" || fail "n$1 does not end"
+}
+
+pause() { # I
+  runs "$1" || fail "n$1 does not run"
+  signal STOP "$1"
+}
+
+resume() { # I
+  runs "$1" || fail "n$1 does not run"
+  signal CONT "$1"
+}
+
+add() {
+  local before last next
+  before=$(members)
+  [ -n "$(running)" ] || fail "no node runs: see up"
+  last=${before##*$'\n'}
+  next=$((last + 1))
+  [ $next -le $max_nodes ] || fail "there are $max_nodes nodes already"
+  # shellcheck disable=SC2086
+  launch $next $before
+  await_ready $next
+  endpoint $next
+  say
+}
+
+endpoints() {
+  local i
+  for i in $(members); do
+    endpoint "$i"
+    say
+  done
+}
+
+status() {
+  local i pid flags=''
+  for i in $(members); do
+    if pid=$(pid_of "$i"); then
+      say "n$i process $pid $(endpoint "$i")"
+      flags="$flags --endpoint $(endpoint "$i")"
+    else
+      say "n$i not running"
+    fi
+  done
+  [ -n "$flags" ] || fail "no node runs: see up"
+  # shellcheck disable=SC2086
+  "$binary" status $flags
+}
+
+logs() { # I [-f]
+  local file
+  file=$(node_dir "$1")/log
+  [ -f "$file" ] || fail "n$1 has no log"
+  if [ "${2:-}" = -f ]; then tail -n 200 -f "$file"; else cat "$file"; fi
+}
+
+wipe() {
+  local i
+  down
+  for i in $(seq 1 $max_nodes); do rm -rf "$(node_dir "$i")"; done
+  rmdir "$home" 2>/dev/null || true
+}
+
+main() {
+  local verb=${1:-help} i
+  [ $# -eq 0 ] || shift
+  case $verb in
+  up) up "${1:-$default_nodes}" ;;
+  kill | stop | start | pause | resume | logs)
+    i=$(index "${1:-}")
+    [ "$verb" != kill ] || verb=kill_node
+    "$verb" "$i" "${2:-}"
+    ;;
+  add | down | status | endpoints | wipe) "$verb" ;;
+  help | -h | --help) usage ;;
+  *)
+    usage >&2
+    exit 2
+    ;;
+  esac
+}
+
+main "$@"
