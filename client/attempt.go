@@ -191,7 +191,7 @@ func (c *Client) judge(k *call, e *endpoint, a *answer) outcome {
 func (c *Client) send(ctx context.Context, k *call, e *endpoint) (*answer, error) {
 	u := e.url
 	prefix := "/v1/buckets/" + k.bucket + "/keys/"
-	u.Path, u.RawPath, u.RawQuery = prefix+k.key, prefix+escapeKey(k.key), k.query
+	u.Path, u.RawPath, u.RawQuery = prefix+k.key, prefix+EscapeKey(k.key), k.query
 	req := (&http.Request{
 		Method: k.method, URL: &u, Host: u.Host, Header: k.header.Clone(),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,

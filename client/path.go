@@ -4,11 +4,12 @@ import "strings"
 
 const hexDigits = "0123456789ABCDEF"
 
-// escapeKey writes a key as one path segment that decodes to exactly its
+// EscapeKey writes a key as one path segment that decodes to exactly its
 // bytes. Slashes are escaped, and so are the dots of "." and ".." wherever
 // they stand between slashes: otherwise a library or a proxy on the way would
-// take them for steps in a tree and resolve them.
-func escapeKey(key string) string {
+// take them for steps in a tree and resolve them. Put it into a URL by way of
+// RawPath, or by parsing the whole URL.
+func EscapeKey(key string) string {
 	var b strings.Builder
 	b.Grow(len(key) + 16)
 	for i, segment := range strings.Split(key, "/") {

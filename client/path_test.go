@@ -24,8 +24,8 @@ func TestEscapeKey(t *testing.T) {
 		"a b?c#d+e&f":   "a%20b%3Fc%23d%2Be%26f",
 		"h\u00e9\xff~;": "h%C3%A9%FF~%3B",
 	} {
-		if got := escapeKey(key); got != want {
-			t.Errorf("escapeKey(%q) = %s, want %s", key, got, want)
+		if got := EscapeKey(key); got != want {
+			t.Errorf("EscapeKey(%q) = %s, want %s", key, got, want)
 		}
 	}
 }
@@ -35,7 +35,7 @@ func FuzzEscapeKey(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, key string) {
-		escaped := escapeKey(key)
+		escaped := EscapeKey(key)
 		if got, err := url.PathUnescape(escaped); err != nil || got != key {
 			t.Fatalf("%q comes back as %q, %v", key, got, err)
 		}
@@ -60,7 +60,7 @@ func TestKeysArriveExactly(t *testing.T) {
 			t.Fatal(err)
 		}
 		path, query, _ := strings.Cut(uri, "?")
-		if want := "/v1/buckets/b/keys/" + escapeKey(key); path != want || query != "" {
+		if want := "/v1/buckets/b/keys/" + EscapeKey(key); path != want || query != "" {
 			t.Errorf("%q was sent as %s, want %s", key, uri, want)
 		}
 	}

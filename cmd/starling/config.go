@@ -23,7 +23,7 @@ func newConfigCommand(a *app) *cobra.Command {
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if _, err := config.Load(cmd.Flags(), os.Environ()); err != nil {
-				return err
+				return usageError{err}
 			}
 			return a.printLine(plain, "ok")
 		},
@@ -45,7 +45,7 @@ func newConfigCommand(a *app) *cobra.Command {
 func showConfig(a *app, cmd *cobra.Command) error {
 	cfg, err := config.Load(cmd.Flags(), os.Environ())
 	if err != nil {
-		return err
+		return usageError{err}
 	}
 	if a.output == outputJSON {
 		return a.printJSON(cfg.Settings())

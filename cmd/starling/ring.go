@@ -3,11 +3,13 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"starling/client"
 )
 
 // ringDoc is the answer of GET /v1/ring.
@@ -71,7 +73,7 @@ func (a *app) printRing(doc *ringDoc) error {
 		total += m.Owns
 	}
 	t := newTable("NAME", "STATE", "ALIVE", "WEIGHT", "OWNS", "OWNS%", "ZONE", "HTTP")
-	for _, m := range doc.Members {
+	for _, m := range slices.SortedFunc(slices.Values(doc.Members), func(a, b ringMember) int { return strings.Compare(a.Name, b.Name) }) {
 		share := 0.0
 		if total > 0 {
 			share = 100 * float64(m.Owns) / float64(total)
@@ -138,7 +140,7 @@ need not exist.`,
 		Args: exactly("BUCKET", "KEY"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			doc := whereDoc{Bucket: args[0], Key: args[1]}
-			path := "/v1/ring/" + url.PathEscape(args[0]) + "/" + escapeDots(url.PathEscape(args[1]))
+			path := "/v1/ring/" + client.EscapeKey(args[0]) + "/" + client.EscapeKey(args[1])
 			if err := a.ask(cmd.Context(), path, &doc); err != nil {
 				return err
 			}
@@ -150,14 +152,6 @@ need not exist.`,
 			return a.printTable(t)
 		},
 	}
-}
-
-// escapeDots keeps a key of dots alone from being taken for a step in a tree.
-func escapeDots(segment string) string {
-	if segment == "." || segment == ".." {
-		return strings.ReplaceAll(segment, ".", "%2E")
-	}
-	return segment
 }
 
 func list(names []string) string { return dash(strings.Join(names, ",")) }

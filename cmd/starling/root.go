@@ -53,6 +53,8 @@ type app struct {
 
 // execute runs one command line and gives the exit code.
 func execute(ctx context.Context, a *app, args []string) int {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // what waits for a signal ends with the command
 	root := newRootCommand(a)
 	root.SetArgs(append([]string{}, args...))
 	cmd, err := root.ExecuteContextC(ctx)

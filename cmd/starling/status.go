@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -94,11 +96,12 @@ func statusOf(doc *clusterDoc) statusDoc {
 	if doc.ClusterID == "" {
 		s.Problems = append(s.Problems, "the node has not joined a cluster")
 	}
+	members := slices.SortedFunc(slices.Values(doc.Members), func(a, b clusterMember) int { return strings.Compare(a.Name, b.Name) })
 	total := 0
-	for _, m := range doc.Members {
+	for _, m := range members {
 		total += m.Settled
 	}
-	for i, m := range doc.Members {
+	for i, m := range members {
 		s.Members[i].clusterMember = m
 		if total > 0 {
 			s.Members[i].OwnedPercent = float64(m.Settled*1000/total) / 10

@@ -12,9 +12,17 @@ if [ -z "$endpoint" ]; then
   exit 1
 fi
 
-# show prints a command and runs it.
+# show prints a command as one would type it, and runs it.
 show() {
-  printf '\n$ %s\n' "$*"
+  local word
+  printf '\n$'
+  for word in "$@"; do
+    case $word in
+    *[!A-Za-z0-9_./:=-]*) printf " '%s'" "$word" ;;
+    *) printf ' %s' "$word" ;;
+    esac
+  done
+  echo
   "$@"
 }
 
@@ -35,6 +43,7 @@ soon() {
 for level in one quorum all; do
   show bin/starling put tour "cli-$level" "written at $level" --consistency $level --endpoint "$endpoint"
   soon bin/starling get tour "cli-$level" --consistency $level --endpoint "$endpoint"
+  echo
   show bin/starling delete tour "cli-$level" --consistency all --endpoint "$endpoint"
 done
 

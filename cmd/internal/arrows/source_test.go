@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -44,9 +45,17 @@ func parse(name, text string) (source, error) {
 	return source{pkg: path.Dir(name), name: name, test: strings.HasSuffix(name, "_test.go"), file: file, set: set}, err
 }
 
-// sources are all Go files below the root.
+// sources are all Go files below the root, parsed once.
 func sources(t *testing.T) []source {
 	t.Helper()
+	all, err := parseAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+var parseAll = sync.OnceValues(func() ([]source, error) {
 	var out []source
 	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -73,11 +82,8 @@ func sources(t *testing.T) []source {
 		out = append(out, s)
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
+	return out, err
+})
 
 // checkPure says where a file of a pure package starts a goroutine or asks the
 // clock.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"starling/antientropy"
@@ -18,9 +19,9 @@ import (
 // mapRecord is where the store keeps the cluster map.
 const mapRecord = "cluster-map"
 
-// seedCheckTimeout bounds the question whether a configured join address
-// belongs to another cluster.
-const seedCheckTimeout = 2 * time.Second
+// peerCheckTimeout bounds what a restarted node asks its peers before it
+// publishes itself.
+const peerCheckTimeout = 2 * time.Second
 
 // enterCluster finds the node's cluster map: on disk, from a peer, or, for the
 // first node, by creating it. Then it makes gossip and routes by the map.
@@ -76,7 +77,7 @@ func (n *Node) firstMap(ctx context.Context, self state.Member) (state.Map, erro
 	case err != nil:
 		return state.Map{}, err
 	case !saved.Settings.IsZero():
-		return saved, errors.Join(n.checkSettings(saved.Settings), n.checkSeeds(ctx, saved))
+		return saved, errors.Join(n.checkSettings(saved.Settings), n.checkPeers(ctx, saved))
 	case len(n.cfg.Join) > 0:
 		return n.join(ctx)
 	case n.store.Identity().Cluster != [16]byte{}:
@@ -131,28 +132,53 @@ func (n *Node) checkSettings(s state.Settings) error {
 	return nil
 }
 
-// checkSeeds refuses a start whose join addresses answer for another cluster
-// than the directory belongs to. Addresses that do not answer are no matter.
-func (n *Node) checkSeeds(ctx context.Context, saved state.Map) error {
-	ctx, cancel := context.WithTimeout(ctx, seedCheckTimeout)
+// checkPeers asks everybody that the saved map or the configuration knows,
+// before this start publishes anything, and refuses the start where
+//
+//   - a join address answers for another cluster than the directory's;
+//   - a peer has seen this node start as often as this start counts, or more
+//     often: then another copy of the directory has lived in between, and
+//     this one lacks what that one acknowledged.
+//
+// Peers that do not answer are no matter: gossip goes on asking.
+func (n *Node) checkPeers(ctx context.Context, saved state.Map) error {
+	ctx, cancel := context.WithTimeout(ctx, peerCheckTimeout)
 	defer cancel()
 	n.transport.SetCluster(saved.Settings.Cluster)
-	answers := make(chan error, len(n.cfg.Join))
-	for _, addr := range n.cfg.Join {
-		go func() {
-			if _, err := n.transport.Exchange(ctx, addr, state.Map{Settings: saved.Settings}); errors.Is(err, state.ErrForeignCluster) {
-				answers <- fmt.Errorf("node: %s belongs to cluster %x, but the join address %s answers for another one: give it a member of its own cluster, or start with an empty data directory to join that one (%w)",
-					n.cfg.DataDir, saved.Settings.Cluster, addr, err)
-				return
-			}
-			answers <- nil
-		}()
+	addrs := n.cfg.Join
+	for _, m := range saved.Members {
+		if m.ID != n.id && m.State != state.Removed && !slices.Contains(addrs, m.RPC) {
+			addrs = append(addrs[:len(addrs):len(addrs)], m.RPC)
+		}
+	}
+	answers := make(chan error, len(addrs))
+	for _, addr := range addrs {
+		go func() { answers <- n.checkPeer(ctx, addr, saved.Settings) }()
 	}
 	var errs []error
-	for range n.cfg.Join {
+	for range addrs {
 		errs = append(errs, <-answers)
 	}
 	return errors.Join(errs...)
+}
+
+func (n *Node) checkPeer(ctx context.Context, addr string, s state.Settings) error {
+	theirs, err := n.transport.Exchange(ctx, addr, state.Map{Settings: s})
+	configured := slices.Contains(n.cfg.Join, addr)
+	switch {
+	case errors.Is(err, state.ErrForeignCluster) && configured:
+		return fmt.Errorf("node: %s belongs to cluster %x, but the join address %s answers for another one: give it a member of its own cluster, or start with an empty data directory to join that one (%w)",
+			n.cfg.DataDir, s.Cluster, addr, err)
+	case err != nil:
+		n.log.Debug("a peer did not answer before the start", "addr", addr, "err", err)
+		return nil
+	}
+	boot := n.store.Identity().Boot
+	if self, ok := theirs.Member(n.id); ok && self.Boot >= boot {
+		return fmt.Errorf("%w: %s counts %d starts, and %s has seen start %d of this node, so another copy of the directory has been in use since: start with an empty data directory as a new member, under another name",
+			gossip.ErrLostTime, n.cfg.DataDir, boot, addr, self.Boot)
+	}
+	return nil
 }
 
 // adopt makes the directory a part of the map's cluster. The map is saved

@@ -19,5 +19,9 @@
 //  1. A node whose directory belongs to a cluster never creates or joins
 //     another one.
 //  2. A node that was told to join never creates a cluster.
-//  3. The first component that fails stops the node; Run returns its error.
+//  3. Before a restarted node publishes itself it asks its peers whether they
+//     have seen this start, or a later one: then its directory is an old copy,
+//     and it ends with gossip.ErrLostTime. A node that no peer answers cannot
+//     know and starts.
+//  4. The first component that fails stops the node; Run returns its error.
 package node

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// cli runs command lines in this process.
+type cli struct {
+	t   *testing.T
+	env map[string]string
+	in  string
+}
+
+// outcome is what a command line came to.
+type outcome struct {
+	code     int
+	out, err string
+}
+
+func newCLI(t *testing.T, endpoints ...string) *cli {
+	return &cli{t: t, env: map[string]string{"STARLING_ENDPOINT": strings.Join(endpoints, ",")}}
+}
+
+func (c *cli) run(args ...string) outcome {
+	c.t.Helper()
+	var out, err bytes.Buffer
+	a := &app{in: strings.NewReader(c.in), out: &out, err: &err, env: func(name string) string { return c.env[name] }}
+	code := execute(context.Background(), a, args)
+	return outcome{code, out.String(), err.String()}
+}
+
+// golden compares with a file under testdata, or writes it with -update.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s: got\n%swant\n%s", name, got, want)
+	}
+}
+
+// fakeNode answers documents by path and has one key, carts/alice.
+type fakeNode struct {
+	*httptest.Server
+	docs   map[string]any
+	last   *http.Request
+	body   []byte
+	answer func(w http.ResponseWriter) // for the keys; nil: 204 or the value
+}
+
+func newFakeNode(t *testing.T) *fakeNode {
+	f := &fakeNode{docs: map[string]any{}}
+	f.Server = httptest.NewServer(f)
+	t.Cleanup(f.Server.Close)
+	return f
+}
+
+func (f *fakeNode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.last = r
+	f.body, _ = io.ReadAll(r.Body)
+	if doc, ok := f.docs[r.URL.EscapedPath()]; ok {
+		_ = json.NewEncoder(w).Encode(doc)
+		return
+	}
+	if !strings.HasPrefix(r.URL.Path, "/v1/buckets/") {
+		problem(w, http.StatusNotFound, "no-such-resource", "")
+		return
+	}
+	w.Header().Set("X-Starling-Context", "seen")
+	w.Header().Set("X-Starling-Coordinator", "n1")
+	switch {
+	case f.answer != nil:
+		f.answer(w)
+	case r.Method == http.MethodGet:
+		w.Header().Set("X-Starling-Replicas", "received=2 required=2")
+		w.Header().Set("Content-Type", "text/plain")
+		w.Header().Set("Last-Modified", "Sun, 01 Mar 2026 12:00:00 GMT")
+		w.Header().Set("X-Starling-Meta-Owner", "Al")
+		_, _ = io.WriteString(w, "2 apples")
+	default:
+		w.Header().Set("Etag", `"e1"`)
+		w.Header().Set("X-Starling-Replicas", "acked=2 hinted=1 required=2")
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+func problem(w http.ResponseWriter, status int, slug, members string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintf(w, `{"type":"/problems/%s","title":"Title of %s","detail":"The detail."%s}`, slug, slug, members)
+}
+
+// cluster gives the fake node a healthy cluster of three, but for a change.
+func (f *fakeNode) cluster(change func(members []map[string]any)) {
+	members := []map[string]any{}
+	ring := []map[string]any{}
+	for i, owns := range []int{5, 6, 5} {
+		name := fmt.Sprint("n", i+1)
+		members = append(members, map[string]any{
+			"name": name, "id": strings.Repeat(fmt.Sprint(i+1), 32), "state": "active", "alive": true,
+			"http": fmt.Sprintf("127.0.0.1:47%d0", i+1), "rpc": fmt.Sprintf("127.0.0.1:47%d1", i+1),
+			"zone": "", "weight": 100, "settled": owns, "pending": 0, "hints": i,
+		})
+		ring = append(ring, map[string]any{
+			"name": name, "id": strings.Repeat(fmt.Sprint(i+1), 32), "state": "active", "alive": true,
+			"http": fmt.Sprintf("127.0.0.1:47%d0", i+1), "zone": "", "weight": 100, "owns": owns,
+		})
+	}
+	ring[1]["zone"], ring[2]["alive"] = "rack-2", false
+	change(members)
+	f.docs["/v1/cluster"] = map[string]any{
+		"cluster_id": strings.Repeat("ab", 16), "map_hash": "00000000deadbeef", "partitions": 8, "replicas": 2, "node": "n1", "members": members,
+	}
+	f.docs["/v1/ring"] = map[string]any{
+		"partitions": 4, "replicas": 2, "hash": "xxh64", "map_hash": "00000000deadbeef", "members": ring,
+		"owners": [][]int{{0, 1}, {1, 2}, {2, 0}, {0, 1}}, "pending": [][]int{{}, {0}, {}, {}},
+	}
+	f.docs["/v1/ring/carts/a%2Fb"] = map[string]any{
+		"partition": 3, "owners": []string{"n1", "n2"}, "pending": []string{}, "fallbacks": []string{"n3"},
+	}
+}
