@@ -46,6 +46,7 @@ type errorRow struct {
 // first of them. What it does not list is kindInternal.
 var errorTable = []errorRow{
 	{coordinator.ErrInvalid, &kindInvalid, "The cluster cannot do what was asked.", true, false},
+	{store.ErrInvalid, &kindInvalid, "A replica cannot keep what was given.", true, false},
 	{object.ErrTooManySiblings, &kindSiblings,
 		"The key has as many concurrent values as one key may have, so nothing was written. Read it, and write one value with the context of that answer: that replaces them all.", false, false},
 	{object.ErrTooLarge, &kindObjectSize,
@@ -175,7 +176,7 @@ func plainText(err error) string {
 	kept := parts[:0]
 	for _, p := range parts {
 		switch p {
-		case "coordinator", "store", "object", "ring", "rpc", "state", "version":
+		case "coordinator", "store", "object", "ring", "rpc", "wire", "state", "version":
 		default:
 			kept = append(kept, p)
 		}

@@ -42,6 +42,7 @@ func TestErrors(t *testing.T) {
 		q := &coordinator.QuorumError{Op: "put", Required: 2, Received: 1, MaybeApplied: true, Causes: []coordinator.ReplicaError{
 			{Node: nodeID(3), Err: fmt.Errorf("%w: dial tcp 127.0.0.1:4731: connection refused", coordinator.ErrUnreachable)},
 			{Node: nodeID(4), Err: errors.New("secret: internals")},
+			{Node: nodeID(5), Err: fmt.Errorf("%w: secret block 7", store.ErrCorrupt)},
 		}}
 		change(q)
 		return fmt.Errorf("wrapped: %w", q)
@@ -55,34 +56,34 @@ func TestErrors(t *testing.T) {
 		readMaybe, maybe    any
 		retryable           bool
 		words               []string
-		documentedForWrites bool
 	}{
-		{"invalid", fmt.Errorf("%w: w=3 of 2 owners", coordinator.ErrInvalid), 400, 400, "invalid-request", none, none, false, []string{"w=3 of 2 owners"}, true},
-		{"too many siblings", object.ErrTooManySiblings, 0, 409, "too-many-siblings", none, none, false, []string{"nothing was written"}, true},
-		{"too large", fmt.Errorf("%w: 9 bytes", object.ErrTooLarge), 0, 409, "siblings-too-large", none, none, false, nil, true},
-		{"not visible", fmt.Errorf("%w: 3 owners", coordinator.ErrNotVisible), 412, 0, "context-not-visible", none, none, true, nil, false},
-		{"disk full", fmt.Errorf("coordinator: %w", store.ErrDiskFull), 0, 507, "disk-full", none, false, true, []string{"Nothing was written"}, true},
-		{"disk full, perhaps after the write", fmt.Errorf("%w: %w", coordinator.ErrUnknown, store.ErrDiskFull), 0, 507, "disk-full", none, true, true, []string{"may have been applied"}, true},
-		{"stale ring", coordinator.ErrStaleRing, 503, 503, "ring-changing", false, false, true, nil, true},
-		{"not ready", coordinator.ErrNotReady, 503, 503, "not-ready", false, false, true, []string{"another node"}, true},
-		{"store closed", store.ErrClosed, 503, 503, "not-ready", false, false, true, nil, true},
-		{"overloaded", coordinator.ErrOverloaded, 503, 503, "overloaded", false, false, true, nil, true},
-		{"unreachable", coordinator.ErrUnreachable, 503, 503, "unreachable", false, false, true, nil, true},
-		{"unknown", fmt.Errorf("%w: stream reset", coordinator.ErrUnknown), 503, 503, "outcome-unknown", false, true, true, nil, true},
-		{"deadline", fmt.Errorf("get: %w", context.DeadlineExceeded), 504, 504, "deadline-exceeded", false, true, true, nil, true},
-		{"cancelled", context.Canceled, 503, 503, "canceled", false, true, true, nil, true},
-		{"corrupt", fmt.Errorf("%w: /secret/path block 7", store.ErrCorrupt), 500, 500, "replica-corrupt", false, false, true, nil, true},
-		{"unexpected", errors.New("secret: nil pointer at 0xdead"), 500, 500, "internal", false, true, true, nil, true},
+		{"invalid", fmt.Errorf("%w: w=3 of 2 owners", coordinator.ErrInvalid), 400, 400, "invalid-request", none, none, false, []string{"w=3 of 2 owners"}},
+		{"invalid at a store", fmt.Errorf("%w: key too long", store.ErrInvalid), 400, 400, "invalid-request", none, none, false, []string{"key too long"}},
+		{"too many siblings", object.ErrTooManySiblings, 0, 409, "too-many-siblings", none, none, false, []string{"nothing was written"}},
+		{"too large", fmt.Errorf("%w: 9 bytes", object.ErrTooLarge), 0, 409, "siblings-too-large", none, none, false, nil},
+		{"not visible", fmt.Errorf("%w: 3 owners", coordinator.ErrNotVisible), 412, 0, "context-not-visible", none, none, true, nil},
+		{"disk full", fmt.Errorf("coordinator: %w", store.ErrDiskFull), 0, 507, "disk-full", none, false, true, []string{"Nothing was written"}},
+		{"disk full, perhaps after the write", fmt.Errorf("%w: %w", coordinator.ErrUnknown, store.ErrDiskFull), 0, 507, "disk-full", none, true, true, []string{"may have been applied"}},
+		{"stale ring", coordinator.ErrStaleRing, 503, 503, "ring-changing", false, false, true, nil},
+		{"not ready", coordinator.ErrNotReady, 503, 503, "not-ready", false, false, true, []string{"another node"}},
+		{"store closed", store.ErrClosed, 503, 503, "not-ready", false, false, true, nil},
+		{"overloaded", coordinator.ErrOverloaded, 503, 503, "overloaded", false, false, true, nil},
+		{"unreachable", coordinator.ErrUnreachable, 503, 503, "unreachable", false, false, true, nil},
+		{"unknown", fmt.Errorf("%w: stream reset", coordinator.ErrUnknown), 503, 503, "outcome-unknown", false, true, true, nil},
+		{"deadline", fmt.Errorf("get: %w", context.DeadlineExceeded), 504, 504, "deadline-exceeded", false, true, true, nil},
+		{"cancelled", context.Canceled, 503, 503, "canceled", false, true, true, nil},
+		{"corrupt", fmt.Errorf("%w: /secret/path block 7", store.ErrCorrupt), 500, 500, "replica-corrupt", false, false, true, nil},
+		{"unexpected", errors.New("secret: nil pointer at 0xdead"), 500, 500, "internal", false, true, true, nil},
 		{"quorum", quorum(func(*coordinator.QuorumError) {}), 503, 503, "quorum-not-reached", false, true, true,
-			[]string{"1 of the 2 replicas", "n3: peer unreachable: dial tcp 127.0.0.1:4731: connection refused.", "n4: internal error."}, true},
+			[]string{"1 of the 2 replicas", "n3: peer unreachable: dial tcp 127.0.0.1:4731: connection refused.", "n4: internal error.", "n5: internal error."}},
 		{"quorum, nothing done", quorum(func(q *coordinator.QuorumError) { q.MaybeApplied, q.Received, q.Causes = false, 0, nil }), 503, 503, "quorum-not-reached", false, false, true,
-			[]string{"0 of the 2 replicas"}, true},
+			[]string{"0 of the 2 replicas"}},
 		{"quorum by deadline", quorum(func(q *coordinator.QuorumError) { q.Timeout = true }), 504, 504, "deadline-exceeded", false, true, true,
-			[]string{"before the deadline"}, true},
+			[]string{"before the deadline"}},
 		{"quorum of full disks", quorum(func(q *coordinator.QuorumError) {
 			q.Causes = []coordinator.ReplicaError{{Node: nodeID(9), Err: store.ErrDiskFull}, {Node: nodeID(3), Err: fmt.Errorf("%w: x", store.ErrDiskFull)}}
-		}), 0, 507, "disk-full", nil, true, true, []string{nodeID(9).String(), "n3: disk full"}, true},
-		{"quorum of one full disk", quorum(func(q *coordinator.QuorumError) { q.Causes[1].Err = store.ErrDiskFull }), 503, 503, "quorum-not-reached", false, true, true, nil, true},
+		}), 0, 507, "disk-full", nil, true, true, []string{nodeID(9).String(), "n3: disk full"}},
+		{"quorum of one full disk", quorum(func(q *coordinator.QuorumError) { q.Causes[1].Err = store.ErrDiskFull }), 503, 503, "quorum-not-reached", false, true, true, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -171,12 +171,11 @@ func describe(err error) *RemoteError {
 	}
 	slices.Sort(e.codes)
 	e.codes = slices.Compact(e.codes)
-	var panicked *wire.PanicError
 	switch {
 	case errors.As(err, &e.quorum):
 		// It knows better than its replicas' errors taken together.
 		e.Retryable, e.MaybeApplied = true, e.quorum.MaybeApplied
-	case len(e.codes) == 0 || errors.As(err, &panicked):
+	case len(e.codes) == 0:
 		e.Retryable, e.MaybeApplied = false, true
 	}
 	return e

@@ -78,6 +78,7 @@ func TestDeadlineReachesHandler(t *testing.T) {
 			}
 			left <- time.Until(d)
 			<-ctx.Done()
+			time.Sleep(time.Second) // let the caller be the first to notice
 			return ctx.Err()
 		})
 		r.start()

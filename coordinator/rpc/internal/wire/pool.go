@@ -141,24 +141,20 @@ func (p *Pool) open(key peerKey, pr *peer, d *dial) {
 	start := time.Now()
 	conn, err := p.connect(key.addr)
 	p.mu.Lock()
-	if err == nil && p.closed {
+	switch {
+	case err != nil:
+	case p.closed:
 		err = ErrClosed
-	}
-	if err == nil && conn.ours.Cluster != p.opts.Cluster() {
+	case conn.ours.Cluster != p.opts.Cluster():
 		err = ErrNotJoined // joined meanwhile: this one says that we have not
 	}
 	pr.dial = nil
 	if err == nil {
-		pr.conn, pr.failures, pr.slow, pr.lastErr = conn, 0, false, nil
-		p.conns[conn] = struct{}{}
-		conn.onRetire = func() { p.drop(pr, conn) }
+		p.adopt(pr, conn)
 		d.conn = conn
 	} else {
 		d.err = fmt.Errorf("%w: %s: %w", ErrDown, key.addr, err)
-		pr.lastErr = d.err
-		pr.slow = time.Since(start) > slowDial
-		pr.retryAt = time.Now().Add(min(minBackoff<<min(pr.failures, 16), maxBackoff))
-		pr.failures++
+		pr.failed(d.err, time.Since(start))
 	}
 	p.mu.Unlock()
 	close(d.done)
@@ -173,6 +169,22 @@ func (p *Pool) open(key peerKey, pr *peer, d *dial) {
 	p.mu.Lock()
 	delete(p.conns, conn)
 	p.mu.Unlock()
+}
+
+// adopt makes conn the peer's connection; p.mu is held.
+func (p *Pool) adopt(pr *peer, conn *Conn) {
+	pr.conn, pr.failures, pr.slow, pr.lastErr = conn, 0, false, nil
+	p.conns[conn] = struct{}{}
+	conn.onRetire = func() { p.drop(pr, conn) }
+}
+
+// failed starts the backoff after a dial that took so long; the pool's lock is
+// held.
+func (pr *peer) failed(err error, took time.Duration) {
+	pr.lastErr = err
+	pr.slow = took > slowDial
+	pr.retryAt = time.Now().Add(min(minBackoff<<min(pr.failures, 16), maxBackoff))
+	pr.failures++
 }
 
 // connect opens a connection and exchanges prefaces.

@@ -327,6 +327,39 @@ func TestRejoin(t *testing.T) {
 	})
 }
 
+// A connection that was being opened when the node joined says that it has not:
+// it is not used, and the next call opens another.
+func TestJoiningDuringADial(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var cluster atomic.Pointer[[16]byte]
+		cluster.Store(&[16]byte{})
+		r := newRig(t, echo)
+		r.opts.Cluster = func() [16]byte { return *cluster.Load() }
+		r.opts.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
+			nc, err := r.net.dial(ctx, addr)
+			return joinsOnWrite{nc, func() { cluster.Store(&testCluster) }}, err
+		}
+		r.start()
+		_, err := r.call(t.Context(), "")
+		wantErr(t, err, ErrDown)
+		certain(t, err)
+		time.Sleep(minBackoff)
+		if _, err := r.call(t.Context(), ""); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+type joinsOnWrite struct {
+	net.Conn
+	join func()
+}
+
+func (c joinsOnWrite) Write(p []byte) (int, error) {
+	c.join()
+	return c.Conn.Write(p)
+}
+
 func TestPoolForgetsDeadPeers(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, echo)

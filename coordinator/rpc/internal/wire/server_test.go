@@ -165,6 +165,21 @@ func TestGoAwayDrains(t *testing.T) {
 	})
 }
 
+func TestIdleConnectionsDoNotHoldTheDrain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, echo)
+		r.start()
+		if _, err := r.call(t.Context(), ""); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		r.stop()
+		if took := time.Since(start); took != 0 {
+			t.Fatalf("took %v", took)
+		}
+	})
+}
+
 // A request that crosses the goaway is refused, not lost.
 func TestRequestAfterGoAwayIsRefused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
