@@ -77,7 +77,10 @@ func (n *Node) firstMap(ctx context.Context, self state.Member) (state.Map, erro
 	case err != nil:
 		return state.Map{}, err
 	case !saved.Settings.IsZero():
-		return saved, errors.Join(n.checkSettings(saved.Settings), n.checkPeers(ctx, saved))
+		if err := n.checkSettings(saved.Settings); err != nil {
+			return saved, err
+		}
+		return saved, n.checkPeers(ctx, saved)
 	case len(n.cfg.Join) > 0:
 		return n.join(ctx)
 	case n.store.Identity().Cluster != [16]byte{}:
@@ -140,7 +143,9 @@ func (n *Node) checkSettings(s state.Settings) error {
 //     often: then another copy of the directory has lived in between, and
 //     this one lacks what that one acknowledged.
 //
-// Peers that do not answer are no matter: gossip goes on asking.
+// Peers that do not answer are no matter for the start: gossip goes on asking.
+// But the actors of the last stop may be used again only if all members
+// answered; see keepActors.
 func (n *Node) checkPeers(ctx context.Context, saved state.Map) error {
 	ctx, cancel := context.WithTimeout(ctx, peerCheckTimeout)
 	defer cancel()
@@ -151,32 +156,63 @@ func (n *Node) checkPeers(ctx context.Context, saved state.Map) error {
 			addrs = append(addrs[:len(addrs):len(addrs)], m.RPC)
 		}
 	}
-	answers := make(chan error, len(addrs))
+	type answer struct {
+		heard bool
+		err   error
+	}
+	answers := make(chan answer, len(addrs))
 	for _, addr := range addrs {
-		go func() { answers <- n.checkPeer(ctx, addr, saved.Settings) }()
+		go func() {
+			heard, err := n.checkPeer(ctx, addr, saved.Settings)
+			answers <- answer{heard, err}
+		}()
 	}
 	var errs []error
+	all := true
 	for range addrs {
-		errs = append(errs, <-answers)
+		a := <-answers
+		all = all && a.heard
+		errs = append(errs, a.err)
 	}
+	n.allHeard = all && len(addrs) > 0
 	return errors.Join(errs...)
 }
 
-func (n *Node) checkPeer(ctx context.Context, addr string, s state.Settings) error {
+func (n *Node) checkPeer(ctx context.Context, addr string, s state.Settings) (heard bool, err error) {
 	theirs, err := n.transport.Exchange(ctx, addr, state.Map{Settings: s})
 	configured := slices.Contains(n.cfg.Join, addr)
 	switch {
 	case errors.Is(err, state.ErrForeignCluster) && configured:
-		return fmt.Errorf("node: %s belongs to cluster %x, but the join address %s answers for another one: give it a member of its own cluster, or start with an empty data directory to join that one (%w)",
+		return false, fmt.Errorf("node: %s belongs to cluster %x, but the join address %s answers for another one: give it a member of its own cluster, or start with an empty data directory to join that one (%w)",
 			n.cfg.DataDir, s.Cluster, addr, err)
 	case err != nil:
 		n.log.Debug("a peer did not answer before the start", "addr", addr, "err", err)
-		return nil
+		return false, nil
 	}
 	boot := n.store.Identity().Boot
 	if self, ok := theirs.Member(n.id); ok && self.Boot >= boot {
-		return fmt.Errorf("%w: %s counts %d starts, and %s has seen start %d of this node, so another copy of the directory has been in use since: start with an empty data directory as a new member, under another name",
+		return true, fmt.Errorf("%w: %s counts %d starts, and %s has seen start %d of this node, so another copy of the directory has been in use since: start with an empty data directory as a new member, under another name",
 			gossip.ErrLostTime, n.cfg.DataDir, boot, addr, self.Boot)
+	}
+	return true, nil
+}
+
+// keepActors lets the store go on with the actors of its last clean stop once
+// two things are known: that no member had seen this start before it was
+// published (checkPeers), and that a member has seen it since. Then every
+// other copy of the directory that is started is found out, and no copy that
+// was started before has used them. Otherwise every partition takes a new
+// actor: that is always safe, and costs an entry in the vectors.
+func (n *Node) keepActors(ctx context.Context) error {
+	if !n.allHeard {
+		return nil
+	}
+	select {
+	case <-n.gossip.Load().Vouched():
+		n.store.Vouch()
+		n.actorsKept.Store(true)
+		n.log.Debug("the actors of the last clean stop may be used again")
+	case <-ctx.Done():
 	}
 	return nil
 }

@@ -52,6 +52,10 @@ type Node struct {
 	// applyMu makes maps take effect in order; see apply.
 	applyMu  sync.Mutex
 	draining atomic.Bool
+	// allHeard: every member answered before this start was published.
+	// actorsKept: the store was told so; see keepActors.
+	allHeard   bool
+	actorsKept atomic.Bool
 }
 
 // New opens the data directory and binds the HTTP and RPC ports. Whoever
@@ -199,6 +203,7 @@ func (n *Node) Run(ctx context.Context) error {
 		start(back, g.Run)
 		start(back, n.followMap)
 		start(back, n.filler.Run)
+		start(back, n.keepActors)
 	}
 	parts.Wait()
 	err = n.close()

@@ -301,3 +301,48 @@ func TestADirectoryThatLostTimeIsRefused(t *testing.T) {
 	back := launch(t, dir, "n2", join) // the directory itself is fine
 	eventually(t, "n2 ready", back.ready)
 }
+
+// A clean restart that every member has witnessed goes on with the actors it
+// had, so that vectors do not grow; one that a member missed takes new ones.
+func TestActorsAreKeptOnlyWhenAllMembersAnswered(t *testing.T) {
+	nodes := form(t, 2, "STARLING_PARTITIONS=16")
+	dir, join := t.TempDir(), "STARLING_JOIN="+nodes[0].RPCAddr()
+	third := launch(t, dir, "n3", join)
+	eventually(t, "n3 ready and nothing pending", func() bool { return third.ready() && third.Pending() == 0 })
+	minted := func(p *proc) int {
+		for k := range 200 { // some for every partition
+			if code, body := p.request("PUT", fmt.Sprint("/v1/buckets/b/keys/k", k, "?consistency=one"), "v"); code != 204 {
+				t.Fatalf("PUT: %d %s", code, body)
+			}
+		}
+		_, text := p.request("GET", "/metrics", "")
+		const name = "starling_store_actors_minted_total "
+		_, rest, found := strings.Cut(text, "\n"+name)
+		if !found {
+			t.Fatalf("no metric %s", name)
+		}
+		var n int
+		if _, err := fmt.Sscan(rest, &n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if n := minted(third); n != 16 {
+		t.Fatalf("a new node minted %d actors for 16 partitions", n)
+	}
+	third.shut()
+
+	third = launch(t, dir, "n3", join)
+	eventually(t, "n3 to be vouched for", func() bool { return third.ready() && third.actorsKept.Load() })
+	if n := minted(third); n != 0 {
+		t.Fatalf("a witnessed restart minted %d actors", n)
+	}
+	third.shut()
+
+	nodes[1].shut()
+	third = launch(t, dir, "n3", join)
+	eventually(t, "n3 ready", third.ready)
+	if n := minted(third); n != 16 {
+		t.Fatalf("a restart that one member missed minted %d actors, want 16", n)
+	}
+}
