@@ -24,6 +24,9 @@ var (
 	ErrUnknown = errors.New("coordinator: outcome unknown")
 	// ErrNotVisible: no reachable replica has what the session context saw.
 	ErrNotVisible = errors.New("coordinator: the session context is not yet visible")
+	// ErrTooFewOwners: the partition has fewer owners than must answer.
+	// Nothing happened; more nodes, or a lower consistency, would help.
+	ErrTooFewOwners = errors.New("coordinator: the partition has too few owners")
 	// ErrInvalid: the request itself is wrong; the wrapping error says where.
 	ErrInvalid = errors.New("coordinator: invalid request")
 )

@@ -75,7 +75,8 @@ func (g *get) run(ctx context.Context) (timeout bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // answers that are no longer needed
 	if g.core.Verdict() == quorum.Impossible {
-		return false // the partition has too few owners
+		g.causes = []ReplicaError{{Node: g.c.opts.Self, Err: fmt.Errorf("%w: %d", ErrTooFewOwners, len(g.pl.Owners))}}
+		return false
 	}
 	g.askMore(ctx)
 	if g.core.Verdict() == quorum.Done {

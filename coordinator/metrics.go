@@ -147,6 +147,8 @@ func (m *metrics) failure(op string, err error) error {
 	switch {
 	case errors.Is(err, ErrNotVisible):
 		reason = "not_visible"
+	case errors.Is(err, ErrTooFewOwners):
+		reason = "too_few_owners"
 	case errors.As(err, &q) && q.Timeout:
 		reason = "timeout"
 	}

@@ -116,7 +116,7 @@ func (c *Coordinator) coordinate(ctx context.Context, ref object.Ref, pl ring.Pl
 	})
 	if core.Verdict() == quorum.Impossible {
 		return PutResult{}, &QuorumError{Op: "put", Required: core.Required(), Causes: []ReplicaError{{
-			Node: c.opts.Self, Err: fmt.Errorf("%w: the partition has %d owners now", ErrUnreachable, len(pl.Owners))}}}
+			Node: c.opts.Self, Err: fmt.Errorf("%w: %d", ErrTooFewOwners, len(pl.Owners))}}}
 	}
 	replicas := append(append(make([]ring.NodeID, 0, len(pl.Owners)+len(pl.Pending)), pl.Owners...), pl.Pending...)
 	if !c.tasks.start(len(replicas)) {

@@ -134,7 +134,7 @@ func quorumProblem(q *coordinator.QuorumError, write bool, m state.Map) *problem
 	if q.Timeout {
 		when = " before the deadline"
 	}
-	fmt.Fprintf(&b, "%d of the %d replicas that must answer %s%s.", q.Received, q.Required, verb, when)
+	fmt.Fprintf(&b, "%d of %d required replicas %s%s.", q.Received, q.Required, verb, when)
 	for _, c := range q.Causes {
 		r := replicaProblem{Node: nodeName(m, c.Node), Error: causeText(c.Err)}
 		report.Replicas = append(report.Replicas, r)

@@ -49,13 +49,13 @@ func TestErrors(t *testing.T) {
 	}
 	const none = "not shown" // of maybe_applied
 	tests := []struct {
-		name                string
-		err                 error
-		readStatus, status  int
-		slug                string
-		readMaybe, maybe    any
-		retryable           bool
-		words               []string
+		name               string
+		err                error
+		readStatus, status int
+		slug               string
+		readMaybe, maybe   any
+		retryable          bool
+		words              []string
 	}{
 		{"invalid", fmt.Errorf("%w: w=3 of 2 owners", coordinator.ErrInvalid), 400, 400, "invalid-request", none, none, false, []string{"w=3 of 2 owners"}},
 		{"invalid at a store", fmt.Errorf("%w: key too long", store.ErrInvalid), 400, 400, "invalid-request", none, none, false, []string{"key too long"}},
@@ -75,9 +75,9 @@ func TestErrors(t *testing.T) {
 		{"corrupt", fmt.Errorf("%w: /secret/path block 7", store.ErrCorrupt), 500, 500, "replica-corrupt", false, false, true, nil},
 		{"unexpected", errors.New("secret: nil pointer at 0xdead"), 500, 500, "internal", false, true, true, nil},
 		{"quorum", quorum(func(*coordinator.QuorumError) {}), 503, 503, "quorum-not-reached", false, true, true,
-			[]string{"1 of the 2 replicas", "n3: peer unreachable: dial tcp 127.0.0.1:4731: connection refused.", "n4: internal error.", "n5: internal error."}},
+			[]string{"1 of 2 required replicas", "n3: peer unreachable: dial tcp 127.0.0.1:4731: connection refused.", "n4: internal error.", "n5: internal error."}},
 		{"quorum, nothing done", quorum(func(q *coordinator.QuorumError) { q.MaybeApplied, q.Received, q.Causes = false, 0, nil }), 503, 503, "quorum-not-reached", false, false, true,
-			[]string{"0 of the 2 replicas"}},
+			[]string{"0 of 2 required replicas"}},
 		{"quorum by deadline", quorum(func(q *coordinator.QuorumError) { q.Timeout = true }), 504, 504, "deadline-exceeded", false, true, true,
 			[]string{"before the deadline"}},
 		{"quorum of full disks", quorum(func(q *coordinator.QuorumError) {

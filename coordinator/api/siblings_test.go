@@ -101,6 +101,7 @@ func TestDeleteWithoutContextReadsFirst(t *testing.T) {
 		t.Errorf("put %+v", put)
 	}
 	f.do("GET", testKey, "").want(404)
+	f.do("DELETE", testKey, "", "Prefer: return=representation").want(204) // receipts are for a PUT
 	f.do("DELETE", testKey, "", "X-Starling-Context:").want(204)
 	if !f.kv.lastPut().ReadFirst {
 		t.Error("an empty context counts as one")

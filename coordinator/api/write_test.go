@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"starling/coordinator"
@@ -85,6 +86,42 @@ func TestIdempotency(t *testing.T) {
 			t.Errorf("%s has the operation of %s", name, was)
 		}
 		seen[got] = name
+	}
+}
+
+// TestOperationIDParts: what is hashed is told apart by its lengths, so that a
+// chosen ttl and value cannot pass for metadata.
+func TestOperationIDParts(t *testing.T) {
+	with := object.Sibling{ContentType: "a/b", Meta: []object.Field{{Name: "n"}}, Value: []byte("v")}
+	// 00000001 'n' 00000000 is how the field is hashed; here it is the ttl
+	// (8 bytes), the mark of a delete, and the hash of the ttl of with.
+	without := object.Sibling{ContentType: "a/b", Value: append(make([]byte, 9), 'v')}
+	if operationID("i", "b", "k", &with, 0) == operationID("i", "b", "k", &without, 0x00000001_6e000000) {
+		t.Error("two different writes have the same operation")
+	}
+}
+
+// TestReadUpTo: a body is whole or an error, however it arrives.
+func TestReadUpTo(t *testing.T) {
+	const body = "0123456789"
+	for _, size := range []int{0, 1, 9, 10} {
+		got, err := readUpTo(iotest.OneByteReader(strings.NewReader(body)), size, true)
+		if err != nil || string(got) != body[:size] {
+			t.Errorf("%d bytes of it: %q %v", size, got, err)
+		}
+	}
+	for _, r := range []io.Reader{strings.NewReader(body), iotest.DataErrReader(strings.NewReader(body))} {
+		if got, err := readUpTo(r, 11, true); err != io.ErrUnexpectedEOF || string(got) != body {
+			t.Errorf("one byte is missing: %q %v", got, err)
+		}
+	}
+	for _, r := range []io.Reader{strings.NewReader(body), iotest.DataErrReader(strings.NewReader(body)), iotest.HalfReader(strings.NewReader(body))} {
+		if got, err := readUpTo(r, 10, false); err != nil || string(got) != body {
+			t.Errorf("to its end: %q %v", got, err)
+		}
+	}
+	if _, err := readUpTo(iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader(body))), 10, true); err != iotest.ErrTimeout {
+		t.Errorf("a stalled body: %v", err)
 	}
 }
 
