@@ -356,6 +356,7 @@ func TestReadRepair(t *testing.T) {
 			c := newCluster(t, 3, func(o *Options) { o.ReadRepair = on })
 			c.setFault(c.ids[0], refused)
 			c.mustPut(c.ids[1], putReq("k", "v", Consistency{}))
+			synctest.Wait() // the copy to the refusing node has failed
 			c.setFault(c.ids[0], healthy)
 			c.wantValues(c.ids[0], GetRequest{Key: "k", Consistency: all}, "v")
 			synctest.Wait()

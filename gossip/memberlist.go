@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"strconv"
 	"strings"
@@ -53,7 +54,7 @@ type delegate struct{ g *Gossip }
 func (d delegate) NodeMeta(int) []byte {
 	cur := d.g.current.Load()
 	self, _ := cur.Member(d.g.self.ID)
-	return Peer{ID: self.ID, Boot: self.Boot, RPC: self.RPC, HTTP: self.HTTP, MapHash: cur.hash}.encode()
+	return Peer{ID: self.ID, Boot: self.Boot, RPC: self.RPC, HTTP: self.HTTP, MapHash: cur.hash}.encode(rand.IntN(maxPad + 1))
 }
 
 // NotifyMsg implements memberlist.Delegate.

@@ -32,17 +32,29 @@ const (
 	metaRPC  = 3 // string
 	metaHTTP = 4 // string
 	metaHash = 5 // fixed64
+	metaPad  = 6 // zero bytes, left out if there are none
+
+	// maxPad is the longest padding. memberlist 0.7.0 keeps its outgoing messages in a tree keyed by (sent, length,
+	// number), starts the numbers over while one message is still in it, and so loses one of two messages of equal
+	// length. Once that has happened to a node's announcement it happens to its next ones too: nodes with addresses of
+	// equal length were deaf to one of them until the next full state exchange. A random length breaks the spell.
+	maxPad = 29
 )
 
 var errMeta = errors.New("gossip: malformed meta data")
 
-func (p Peer) encode() []byte {
+// encode is the meta data with so many bytes of padding.
+func (p Peer) encode(pad int) []byte {
 	b := []byte{metaV1}
 	b = protowire.AppendBytes(protowire.AppendTag(b, metaID, protowire.BytesType), p.ID[:])
 	b = protowire.AppendVarint(protowire.AppendTag(b, metaBoot, protowire.VarintType), p.Boot)
 	b = protowire.AppendString(protowire.AppendTag(b, metaRPC, protowire.BytesType), p.RPC)
 	b = protowire.AppendString(protowire.AppendTag(b, metaHTTP, protowire.BytesType), p.HTTP)
-	return protowire.AppendFixed64(protowire.AppendTag(b, metaHash, protowire.Fixed64Type), p.MapHash)
+	b = protowire.AppendFixed64(protowire.AppendTag(b, metaHash, protowire.Fixed64Type), p.MapHash)
+	if pad > 0 {
+		b = protowire.AppendBytes(protowire.AppendTag(b, metaPad, protowire.BytesType), make([]byte, pad))
+	}
+	return b
 }
 
 func decodeMeta(b []byte) (Peer, error) {

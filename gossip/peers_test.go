@@ -20,7 +20,7 @@ func testTable(overtaken func(uint64)) *table {
 }
 
 func mlNode(p Peer) *memberlist.Node {
-	return &memberlist.Node{Name: nodeName(p.ID, p.Boot), Meta: p.encode()}
+	return &memberlist.Node{Name: nodeName(p.ID, p.Boot), Meta: p.encode(0)}
 }
 
 func TestTableKnowsTheLatestStart(t *testing.T) {
@@ -69,7 +69,7 @@ func TestTableIsBoundedAndCounts(t *testing.T) {
 	}
 	tab.NotifyJoin(mlNode(Peer{ID: nodeID(2), Boot: 1}))
 	tab.NotifyJoin(&memberlist.Node{Name: "stranger", Meta: []byte("x")})
-	tab.NotifyJoin(&memberlist.Node{Name: "stranger", Meta: Peer{ID: nodeID(3), Boot: 1}.encode()})
+	tab.NotifyJoin(&memberlist.Node{Name: "stranger", Meta: Peer{ID: nodeID(3), Boot: 1}.encode(0)})
 	if got := testutil.ToFloat64(tab.dropped); got != 3 || len(tab.byName) != maxPeers {
 		t.Fatalf("dropped %v, kept %d", got, len(tab.byName))
 	}
@@ -78,7 +78,7 @@ func TestTableIsBoundedAndCounts(t *testing.T) {
 func TestMetaFits(t *testing.T) {
 	long := strings.Repeat("a", state.MaxAddressBytes)
 	p := Peer{ID: nodeID(1), Boot: state.MaxBoot, RPC: long, HTTP: long, MapHash: 1<<64 - 1}
-	b := p.encode()
+	b := p.encode(maxPad)
 	if len(b) > memberlist.MetaMaxSize {
 		t.Fatalf("%d bytes", len(b))
 	}
@@ -88,8 +88,11 @@ func TestMetaFits(t *testing.T) {
 	}
 	short := Peer{ID: nodeID(1), Boot: 3, RPC: "a:1", HTTP: "a:2", MapHash: 9}
 	const golden = "010a10010000000000000000000000000000ee10031a03613a312203613a32290900000000000000"
-	if got := hex.EncodeToString(short.encode()); got != golden {
+	if got := hex.EncodeToString(short.encode(0)); got != golden {
 		t.Errorf("the format changed, other releases cannot read it: %s", got)
+	}
+	if got, err := decodeMeta(short.encode(3)); err != nil || got != short {
+		t.Errorf("padded: %+v, %v", got, err)
 	}
 	// A newer release may say more.
 	if got, err := decodeMeta(append(b, 0x38, 0x01)); err != nil || got != p {
@@ -101,14 +104,14 @@ func TestMetaFits(t *testing.T) {
 }
 
 func FuzzDecodeMeta(f *testing.F) {
-	f.Add(Peer{ID: nodeID(1), Boot: 3, RPC: "a:1", HTTP: "a:2", MapHash: 9}.encode())
+	f.Add(Peer{ID: nodeID(1), Boot: 3, RPC: "a:1", HTTP: "a:2", MapHash: 9}.encode(0))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := decodeMeta(b)
 		if err != nil {
 			return
 		}
-		if again, err := decodeMeta(p.encode()); err != nil || again != p {
+		if again, err := decodeMeta(p.encode(0)); err != nil || again != p {
 			t.Fatalf("%+v became %+v, %v", p, again, err)
 		}
 	})

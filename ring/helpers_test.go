@@ -56,7 +56,7 @@ func randomCluster(rng *rand.Rand) (Config, []Member) {
 
 // eachCluster runs check on many random clusters.
 func eachCluster(t *testing.T, check func(t *testing.T, rng *rand.Rand, cfg Config, members []Member)) {
-	for seed := range uint64(300) {
+	for seed := range uint64(150) {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		cfg, members := randomCluster(rng)
 		check(t, rng, cfg, members)

@@ -17,26 +17,33 @@ type placer struct {
 	load       []int      // of each member
 }
 
+// place gives every partition width targets.
 func place(partitions, width int, members []Member) *placer {
-	p := &placer{
-		partitions: partitions,
-		members:    len(members),
-		width:      width,
-		zones:      newZoning(members, width),
-		targets:    make([][]uint16, partitions),
-		load:       make([]int, len(members)),
-	}
-	var rates []uint64
-	p.quotas, rates = p.zones.quotas(partitions, width, members)
-	p.rows = rank(partitions, members, rates)
-	backing := make([]uint16, partitions*width)
-	for i := range p.targets {
-		p.targets[i] = backing[i*width : i*width : (i+1)*width]
-	}
+	p := newPlacer(partitions, width, members)
 	if width > 0 {
 		p.take()
 		p.complete()
 		p.lift()
+	}
+	return p
+}
+
+func newPlacer(partitions, width int, members []Member) *placer {
+	zones := newZoning(members, width)
+	quotas, rates := zones.quotas(partitions, width, members)
+	p := &placer{
+		partitions: partitions,
+		members:    len(members),
+		width:      width,
+		rows:       rank(partitions, members, rates),
+		zones:      zones,
+		quotas:     quotas,
+		targets:    make([][]uint16, partitions),
+		load:       make([]int, len(members)),
+	}
+	backing := make([]uint16, partitions*width)
+	for i := range p.targets {
+		p.targets[i] = backing[i*width : i*width : (i+1)*width]
 	}
 	return p
 }

@@ -21,30 +21,37 @@ type step struct {
 	prev      int
 }
 
-// augment finds the shortest chain in which the partition gets a member at its bound, which leaves another
-// partition, which gets another such member, and so on up to a member below its bound, and carries it out.
+// augment finds a shortest chain in which the partition gets a member at its bound, which leaves another partition,
+// which gets another such member, and so on up to a member below its bound, and carries it out.
 func (p *placer) augment(partition int) bool {
 	steps := []step{{partition: partition, prev: -1}}
-	reached := make([]bool, p.partitions)
-	reached[partition] = true
-	freed := make([]bool, p.members)
+	tried := make([]bool, p.members)
 	for at := 0; at < len(steps); at++ {
 		set := p.without(steps[at])
 		for _, c := range p.row(steps[at].partition) {
-			if freed[c.member] || !p.zones.allows(set, c.member) || at > 0 && c.member == steps[at].member {
+			if tried[c.member] || !p.zones.allows(set, c.member) {
 				continue
 			}
 			if p.load[c.member] < p.quotas[c.member].ceiling {
 				p.shift(steps, at, c.member)
 				return true
 			}
-			freed[c.member] = true
+			tried[c.member] = true
 			for other := range p.partitions {
-				if !reached[other] && slices.Contains(p.targets[other], c.member) {
-					reached[other] = true
+				if slices.Contains(p.targets[other], c.member) && !leads(steps, at, other) {
 					steps = append(steps, step{partition: other, member: c.member, prev: at})
 				}
 			}
+		}
+	}
+	return false
+}
+
+// leads says whether the chain up to steps[at] touches the partition.
+func leads(steps []step, at, partition int) bool {
+	for ; at >= 0; at = steps[at].prev {
+		if steps[at].partition == partition {
+			return true
 		}
 	}
 	return false
@@ -71,8 +78,8 @@ func (p *placer) shift(steps []step, at int, member uint16) {
 	}
 }
 
-// overload gives the partition the first member of its ranking that the zones allow, above its bound: distinct zones
-// go before even loads.
+// overload gives the partition the first member of its ranking that the zones allow, above its bound. Chains that keep all
+// bounds always exist, but augment, which tries every member once, could miss them.
 func (p *placer) overload(partition int) {
 	for _, c := range p.row(partition) {
 		if p.zones.allows(p.targets[partition], c.member) {

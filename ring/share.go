@@ -17,9 +17,9 @@ type quota struct {
 	floor   int    // what the member gets at least
 }
 
-// newQuota bounds a member that fairly keeps the fraction f of all partitions. The bound is the lower of the promised
-// 1.10 × share by up to half a partition, drawn from the ID: the bounds of different nodes then step down at different
-// cluster sizes, not all at the same join.
+// newQuota bounds a member that fairly keeps the fraction f of all partitions. The bound is the promised 1.10 × share,
+// less up to 7/16 of a partition drawn from the ID where more than two partitions are left to spare: the bounds of
+// different nodes then step down at different cluster sizes, not all at the same join.
 func newQuota(partitions int, f fraction, id NodeID) quota {
 	hi, lo := bits.Mul64(f.num, uint64(partitions)<<shareBits)
 	share, rest := bits.Div64(hi, lo, f.den)
@@ -28,8 +28,9 @@ func newQuota(partitions int, f fraction, id NodeID) quota {
 	if share&(1<<shareBits-1) != 0 || rest != 0 {
 		up++
 	}
-	dither := xxhash.Sum64(id[:]) >> (64 - shareBits) * 7 / 16
-	slack := max(share/10, dither) - dither
+	slack := share / 10
+	dither := min((max(slack, 2<<shareBits)-2<<shareBits)/4, 7<<shareBits/16)
+	slack -= scale(dither, xxhash.Sum64(id[:])>>32, 1<<32)
 	return quota{
 		share:   share,
 		ceiling: min(partitions, max(up, int((share+slack)>>shareBits))),

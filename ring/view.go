@@ -45,60 +45,44 @@ type View struct {
 
 // NewView asks settled once for every member of r and every partition, and works all placements out.
 func NewView(r *Ring, settled func(id NodeID, p int) bool) *View {
-	members := len(r.members)
+	partitions, members := r.cfg.Partitions, len(r.members)
 	v := &View{
 		ring:       r,
-		settled:    make(bitset, (r.cfg.Partitions*members+63)/64),
-		placements: make([]Placement, r.cfg.Partitions),
+		settled:    make(bitset, (partitions*members+63)/64),
+		placements: make([]Placement, partitions),
 	}
-	listed := 0
-	for p := range r.cfg.Partitions {
+	// Room for the lists of all partitions, for the usual case of few displaced nodes.
+	lists := make([]NodeID, 0, partitions*(r.cfg.Replicas+1))
+	var owners, pending, displaced []NodeID
+	for p := range partitions {
+		owners, pending, displaced = owners[:0], pending[:0], displaced[:0]
 		for place, i := range r.row(p) {
-			if settled(r.ids[i], p) {
+			id := r.ids[i]
+			switch complete := settled(id, p); {
+			case complete && len(owners) < r.cfg.Replicas:
+				owners = append(owners, id)
 				v.settled.set(p*members + int(i))
-				listed++
-			} else if place < r.width {
-				listed++
+			case complete:
+				displaced = append(displaced, id)
+				v.settled.set(p*members + int(i))
+			case place < r.width:
+				pending = append(pending, id)
 			}
 		}
-	}
-	backing := make([]NodeID, 0, listed)
-	for p := range v.placements {
-		v.placements[p], backing = v.placement(p, backing)
+		pl := Placement{Partition: p, Stamp: stamp(owners, pending, displaced)}
+		lists, pl.Owners = keep(lists, owners)
+		lists, pl.Pending = keep(lists, pending)
+		lists, pl.Displaced = keep(lists, displaced)
+		v.placements[p] = pl
 	}
 	return v
 }
 
-// placement lists the nodes of partition p in what backing has left.
-func (v *View) placement(p int, backing []NodeID) (Placement, []NodeID) {
-	r := v.ring
-	list := func(member func(place int, settled bool) bool) []NodeID {
-		start := len(backing)
-		for place, i := range r.row(p) {
-			if member(place, v.isSettled(p, int(i))) {
-				backing = append(backing, r.ids[i])
-			}
-		}
-		return backing[start:len(backing):len(backing)]
-	}
-	pl := Placement{Partition: p}
-	seen := 0
-	pl.Owners = list(func(_ int, settled bool) bool {
-		if settled {
-			seen++
-		}
-		return settled && seen <= r.cfg.Replicas
-	})
-	pl.Pending = list(func(place int, settled bool) bool { return place < r.width && !settled })
-	seen = 0
-	pl.Displaced = list(func(_ int, settled bool) bool {
-		if settled {
-			seen++
-		}
-		return settled && seen > r.cfg.Replicas
-	})
-	pl.Stamp = stamp(pl.Owners, pl.Pending, pl.Displaced)
-	return pl, backing
+// keep appends a list to lists and returns the copy as well, with no room to append to.
+func keep(lists, list []NodeID) (all, kept []NodeID) {
+	start := len(lists)
+	lists = append(lists, list...)
+	return lists, lists[start:len(lists):len(lists)]
 }
 
 func (v *View) isSettled(p, member int) bool { return v.settled.get(p*len(v.ring.members) + member) }

@@ -89,20 +89,14 @@ func (z *zoning) quotas(partitions, width int, members []Member) ([]quota, []uin
 	for zone, share := range divide(fraction{uint64(width), 1}, z.zoneParties(members)) {
 		inside := z.inside(zone)
 		parties := make([]party, len(inside))
-		var zoneWeight uint64
 		for at, i := range inside {
 			parties[at] = party{weight: uint64(members[i].Weight), greatest: 1}
-			zoneWeight += parties[at].weight
+			weights += parties[at].weight
 		}
-		weights += zoneWeight
 		for at, f := range divide(share, parties) {
 			i := inside[at]
 			quotas[i] = newQuota(partitions, f, members[i].ID)
 			rates[i] = f.rate()
-			if z.most == 1 {
-				// One replica in the zone at most: the first of the zone's members is what competes with other zones.
-				rates[i] = scale(share.rate(), parties[at].weight, zoneWeight)
-			}
 		}
 	}
 	z.rateDraining(rates, weights, members)

@@ -1,0 +1,150 @@
+package ring
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// eachView runs check on many rings with random settled bits.
+func eachView(t *testing.T, check func(t *testing.T, v *View, settled func(NodeID, int) bool)) {
+	eachCluster(t, func(t *testing.T, rng *rand.Rand, cfg Config, members []Member) {
+		r := mustNew(t, cfg, members)
+		type at struct {
+			id NodeID
+			p  int
+		}
+		bits, percent := map[at]bool{}, rng.IntN(101)
+		for _, m := range members {
+			for p := range cfg.Partitions {
+				bits[at{m.ID, p}] = rng.IntN(100) < percent
+			}
+		}
+		settled := func(id NodeID, p int) bool { return bits[at{id, p}] }
+		check(t, NewView(r, settled), settled)
+	})
+}
+
+func TestPlacementLists(t *testing.T) {
+	eachView(t, func(t *testing.T, v *View, settled func(NodeID, int) bool) {
+		r := v.Ring()
+		for p := range r.Config().Partitions {
+			var owners, pending, displaced, fallbacks []NodeID
+			for id := range r.Order(p) {
+				switch {
+				case settled(id, p) && len(owners) < r.Config().Replicas:
+					owners = append(owners, id)
+					continue
+				case settled(id, p):
+					displaced = append(displaced, id)
+				case slices.Contains(r.Targets(p), id):
+					pending = append(pending, id)
+					continue
+				}
+				fallbacks = append(fallbacks, id)
+			}
+			pl := v.Placement(p)
+			if pl.Partition != p || !slices.Equal(pl.Owners, owners) || !slices.Equal(pl.Pending, pending) || !slices.Equal(pl.Displaced, displaced) {
+				t.Errorf("placement %+v, want owners %v, pending %v, displaced %v", pl, owners, pending, displaced)
+			}
+			_, _, _ = append(pl.Owners, NodeID{}), append(pl.Pending, NodeID{}), append(pl.Displaced, NodeID{}) // must not write into v
+			if again := v.Placement(p); !slices.Equal(again.Pending, pending) || !slices.Equal(again.Displaced, displaced) {
+				t.Errorf("partition %d: appending to a list changed another", p)
+			}
+			if pl.Stamp == 0 || pl.Stamp != stamp(owners, pending, displaced) {
+				t.Errorf("partition %d: stamp %#x", p, pl.Stamp)
+			}
+			if got := slices.Collect(v.Fallbacks(p)); !slices.Equal(got, fallbacks) {
+				t.Errorf("partition %d: fallbacks %v, want %v", p, got, fallbacks)
+			}
+			if writers := pl.AppendWriters(nil); !slices.Equal(writers, slices.Concat(owners, pending, displaced)) || pl.Extra() != len(pending)+len(displaced) {
+				t.Errorf("partition %d: writers %v, %d extra", p, writers, pl.Extra())
+			}
+		}
+	})
+}
+
+func TestPartitionsOfANode(t *testing.T) {
+	eachView(t, func(t *testing.T, v *View, _ func(NodeID, int) bool) {
+		for _, m := range append(v.Ring().Members(), Member{ID: names(1<<30, 1)[0]}) {
+			var owned int
+			var pending, displaced []int
+			for p := range v.Ring().Config().Partitions {
+				pl := v.Placement(p)
+				if slices.Contains(pl.Owners, m.ID) {
+					owned++
+				}
+				if slices.Contains(pl.Pending, m.ID) {
+					pending = append(pending, p)
+				}
+				if slices.Contains(pl.Displaced, m.ID) {
+					displaced = append(displaced, p)
+				}
+			}
+			if v.OwnedBy(m.ID) != owned || !slices.Equal(v.PendingFor(m.ID), pending) || !slices.Equal(v.Displaced(m.ID), displaced) {
+				t.Errorf("%v: owns %d, pending for %v, displaced from %v; want %d, %v, %v",
+					m.ID, v.OwnedBy(m.ID), v.PendingFor(m.ID), v.Displaced(m.ID), owned, pending, displaced)
+			}
+		}
+	})
+}
+
+func TestFallbacksStop(t *testing.T) {
+	v := NewView(mustNew(t, Config{4, 3}, equals(1, 6)), func(NodeID, int) bool { return false })
+	for range v.Fallbacks(1) {
+		break // a walk that ignored this would panic
+	}
+}
+
+// TestStampsTellPlacementsApart: moving a node from one list to another changes the stamp.
+func TestStampsTellPlacementsApart(t *testing.T) {
+	ids := names(1, 4)
+	seen := map[uint64]string{}
+	for owners := range len(ids) + 1 {
+		for pending := owners; pending <= len(ids); pending++ {
+			for displaced := pending; displaced <= len(ids); displaced++ {
+				name := fmt.Sprint(owners, pending, displaced)
+				s := stamp(ids[:owners], ids[owners:pending], ids[pending:displaced])
+				if other, taken := seen[s]; taken {
+					t.Errorf("%s and %s have the same stamp", name, other)
+				}
+				seen[s] = name
+			}
+		}
+	}
+	if stamp(ids[:2], nil, nil) == stamp([]NodeID{ids[1], ids[0]}, nil, nil) {
+		t.Error("the order of the owners is not in the stamp")
+	}
+}
+
+func TestPlacementDoesNotAllocate(t *testing.T) {
+	v := NewView(mustNew(t, Config{1024, 3}, equals(1, 20)), func(id NodeID, p int) bool { return (int(id[0])+p)%3 > 0 })
+	p := 0
+	if n := testing.AllocsPerRun(100, func() {
+		p = (p + len(v.Placement(p).Owners) + 1) % 1024
+	}); n != 0 {
+		t.Errorf("Placement allocates %v times", n)
+	}
+}
+
+func BenchmarkNewView(b *testing.B) {
+	for _, c := range []struct{ q, n int }{{1024, 5}, {1024, 85}, {4096, 200}} {
+		b.Run(fmt.Sprintf("partitions=%d/nodes=%d", c.q, c.n), func(b *testing.B) {
+			r := mustNew(b, Config{c.q, 3}, equals(1, c.n))
+			b.ReportAllocs()
+			for b.Loop() {
+				NewView(r, func(id NodeID, p int) bool { return slices.Contains(r.Targets(p), id) })
+			}
+		})
+	}
+}
+
+func BenchmarkPlacement(b *testing.B) {
+	v := NewView(mustNew(b, Config{1024, 3}, equals(1, 20)), func(NodeID, int) bool { return true })
+	b.ReportAllocs()
+	p := 0
+	for b.Loop() {
+		p = (p + len(v.Placement(p).Owners)) % 1024
+	}
+}
