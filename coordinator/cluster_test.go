@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -111,14 +112,19 @@ func ringOf(t *testing.T, n int) *ring.Ring {
 	return r
 }
 
-func allSettled(ring.NodeID, int) bool { return true }
+// settledView is the view of n nodes that came to rest: the targets are settled.
+func settledView(t *testing.T, n int) *ring.View {
+	t.Helper()
+	r := ringOf(t, n)
+	return ring.NewView(r, func(id ring.NodeID, p int) bool { return slices.Contains(r.Targets(p), id) })
+}
 
 // newCluster starts n coordinators; they stop with the test.
 func newCluster(t *testing.T, n int, set func(*Options)) *cluster {
 	t.Helper()
 	c := &cluster{t: t, nodes: map[ring.NodeID]*Coordinator{}, stores: map[ring.NodeID]*memStore{}, faults: map[ring.NodeID]fault{}}
 	c.letGo = make(chan struct{})
-	c.latest = ring.NewView(ringOf(t, n), allSettled)
+	c.latest = settledView(t, n)
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	t.Cleanup(func() { stop(); running.Wait() })

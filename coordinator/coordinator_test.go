@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -279,7 +280,7 @@ func TestAForwardIsNotForwarded(t *testing.T) {
 func TestOldRingsAreRefusedAndRefreshed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 5, nil)
-		old := ring.NewView(ringOf(t, 4), allSettled)
+		old := settledView(t, 4)
 		for i, stale := range c.ids {
 			for k := range 30 {
 				c.nodes[stale].SetView(old)
@@ -304,7 +305,9 @@ func TestPendingReplicasRaiseTheBar(t *testing.T) {
 		c := newCluster(t, 4, nil)
 		newcomer := c.ids[3]
 		r := ringOf(t, 4)
-		v := ring.NewView(r, func(id ring.NodeID, _ int) bool { return id != newcomer })
+		v := ring.NewView(r, func(id ring.NodeID, p int) bool {
+			return id != newcomer && (slices.Contains(r.Targets(p), id) || slices.Contains(r.Targets(p), newcomer))
+		})
 		c.latest = v
 		for _, id := range c.ids {
 			c.nodes[id].SetView(v)
@@ -327,6 +330,31 @@ func TestPendingReplicasRaiseTheBar(t *testing.T) {
 		wantQuorumError(t, err, 3, 2, true)
 		if _, err = c.get(c.owners(key)[1], GetRequest{Key: key}); err != nil {
 			t.Fatalf("a get needs owners alone: %v", err)
+		}
+	})
+}
+
+// A node that was an owner until now keeps its bit until it notices: up to
+// then it gets the writes, for another ring could make it an owner again.
+func TestDisplacedReplicasRaiseTheBar(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 4, nil)
+		r := ringOf(t, 4)
+		c.latest = ring.NewView(r, func(ring.NodeID, int) bool { return true })
+		for _, id := range c.ids {
+			c.nodes[id].SetView(c.latest)
+		}
+		displaced := c.placement("k").Displaced
+		if len(displaced) != 1 {
+			t.Fatalf("%d displaced nodes, want 1", len(displaced))
+		}
+		res := c.mustPut(displaced[0], putReq("k", "v", Consistency{}))
+		if res.Required != 3 {
+			t.Fatalf("required %d, want 2 and one displaced", res.Required)
+		}
+		synctest.Wait()
+		if o, _ := c.stores[displaced[0]].Get(refOf("k")); o.Absent() {
+			t.Fatal("the displaced replica got no copy")
 		}
 	})
 }
@@ -422,7 +450,7 @@ func TestAStoppedCoordinatorRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.SetView(ring.NewView(ringOf(t, 1), allSettled))
+	c.SetView(settledView(t, 1))
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
 	if err := c.Run(stopped); err != nil {
@@ -440,7 +468,7 @@ func TestAStoppedCoordinatorRefuses(t *testing.T) {
 
 // Invariant 1: when SetView returns, no write under an older stamp is applied.
 func TestNoWriteOfAnOldViewAfterSetView(t *testing.T) {
-	old, next := ring.NewView(ringOf(t, 3), allSettled), ring.NewView(ringOf(t, 4), allSettled)
+	old, next := settledView(t, 3), settledView(t, 4)
 	key := "k"
 	part := func() int { return ring.Partition("b", key, testPartitions) }
 	for old.Placement(part()).Stamp == next.Placement(part()).Stamp {

@@ -6,7 +6,7 @@
 // # What it owes
 //
 //   - A put that returns nil is on disk at the coordinating replica and at
-//     W + pending replicas in all; a refused put ([ErrStaleRing],
+//     W + extra (pending or displaced) replicas in all; a refused put ([ErrStaleRing],
 //     [ErrNotReady], [ErrUnreachable], a store's refusal before any copy was
 //     made) left nothing behind; everything else says MaybeApplied.
 //   - A get that returns nil merged R owners' copies and is not older than the

@@ -109,7 +109,7 @@ type putEvent struct {
 // the fan-out run in parallel.
 func (c *Coordinator) coordinate(ctx context.Context, ref object.Ref, pl ring.Placement, req PutRequest) (PutResult, error) {
 	core := quorum.NewPut(quorum.PutConfig{
-		Owners: len(pl.Owners), Pending: len(pl.Pending),
+		Owners: len(pl.Owners), Extra: pl.Extra(),
 		W:    max(required(req.Consistency.W, req.Consistency.Level, len(pl.Owners)), req.Consistency.PW),
 		PW:   req.Consistency.PW,
 		Self: ownerIndex(pl, c.opts.Self),
@@ -118,7 +118,7 @@ func (c *Coordinator) coordinate(ctx context.Context, ref object.Ref, pl ring.Pl
 		return PutResult{}, &QuorumError{Op: "put", Required: core.Required(), Causes: []ReplicaError{{
 			Node: c.opts.Self, Err: fmt.Errorf("%w: %d", ErrTooFewOwners, len(pl.Owners))}}}
 	}
-	replicas := append(append(make([]ring.NodeID, 0, len(pl.Owners)+len(pl.Pending)), pl.Owners...), pl.Pending...)
+	replicas := pl.AppendWriters(make([]ring.NodeID, 0, len(pl.Owners)+pl.Extra()))
 	if !c.tasks.start(len(replicas)) {
 		return PutResult{}, ErrNotReady
 	}
@@ -250,7 +250,7 @@ func (c *Coordinator) putResult(core *quorum.Put, replicas []ring.NodeID, req Pu
 // outcome is unknown may have taken the put; the next one is given the same
 // operation ID, so the two cannot become two siblings for a reader.
 func (c *Coordinator) forward(ctx context.Context, pl ring.Placement, req PutRequest) (PutResult, error) {
-	fail := &QuorumError{Op: "put", Required: required(req.Consistency.W, req.Consistency.Level, len(pl.Owners)) + len(pl.Pending)}
+	fail := &QuorumError{Op: "put", Required: required(req.Consistency.W, req.Consistency.Level, len(pl.Owners)) + pl.Extra()}
 	order := c.preferred(pl.Owners)
 	for n, i := range order {
 		to := pl.Owners[i]

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"starling/ring"
 	"starling/store/object"
@@ -70,20 +71,9 @@ func durable(w object.Written) error {
 	return nil
 }
 
-func ownerIndex(pl ring.Placement, id ring.NodeID) int {
-	for i, o := range pl.Owners {
-		if o == id {
-			return i
-		}
-	}
-	return -1
-}
+func ownerIndex(pl ring.Placement, id ring.NodeID) int { return slices.Index(pl.Owners, id) }
 
+// holds says whether writes of the partition go to a node.
 func holds(pl ring.Placement, id ring.NodeID) bool {
-	for _, p := range pl.Pending {
-		if p == id {
-			return true
-		}
-	}
-	return ownerIndex(pl, id) >= 0
+	return slices.Contains(pl.Owners, id) || slices.Contains(pl.Pending, id) || slices.Contains(pl.Displaced, id)
 }

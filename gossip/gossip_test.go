@@ -219,14 +219,13 @@ func TestRefreshIsFresh(t *testing.T) {
 		net := newNetwork(t)
 		nodes := cluster(t, net, 2)
 		eventually(t, 2*time.Second, "one map, all alive", func() bool { return agree(nodes, 2)() && alive(nodes)() })
-		peer := exchanger{net, nodes[0].ip}
 		began, answer := make(chan struct{}, 1), make(chan struct{})
-		nodes[0].g.opt.Exchanger = exchangeFunc(func(ctx context.Context, addr string, mine state.Map) (state.Map, error) {
-			m, err := peer.Exchange(ctx, addr, mine)
+		net.mu.Lock()
+		net.hold = map[string]func(){nodes[0].ip: func() {
 			wake(began)
 			<-answer
-			return m, err
-		})
+		}}
+		net.mu.Unlock()
 		first := make(chan error)
 		go func() { first <- nodes[0].g.Refresh(t.Context(), nodes[1].self.ID) }()
 		<-began

@@ -66,8 +66,10 @@ func (g *Gossip) logLiveness(before, now map[ring.NodeID]Peer) {
 }
 
 func (g *Gossip) name(id ring.NodeID) string {
-	r, _ := g.Map().Member(id)
-	return r.Name
+	if r, ok := g.Map().Member(id); ok {
+		return r.Name
+	}
+	return id.String() // its record is on its way
 }
 
 // spread gives a changed map to some peers: at once if the change was made here, else after they had time to ask.

@@ -22,8 +22,9 @@ type network struct {
 	hosts  map[string]*host
 	side   map[string]int // hosts of different sides do not reach each other
 	rpc    map[string]*Gossip
-	visits int  // exchanges asked for
-	mute   bool // memberlist reaches nobody
+	hold   map[string]func() // by host: called before it gets the answer to an exchange
+	visits int               // exchanges asked for
+	mute   bool              // memberlist reaches nobody
 	nodes  []*node
 }
 
@@ -200,6 +201,12 @@ func (x exchanger) Exchange(ctx context.Context, addr string, mine state.Map) (s
 		return state.Map{}, err
 	}
 	m, err := g.Merge(sent)
+	x.net.mu.Lock()
+	hold := x.net.hold[x.from]
+	x.net.mu.Unlock()
+	if hold != nil {
+		hold()
+	}
 	if err != nil {
 		return state.Map{}, err
 	}

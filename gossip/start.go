@@ -118,8 +118,8 @@ func startRecord(m state.Map, self state.Member) (state.Map, error) {
 
 func lostTime(self state.Member, what string) error {
 	return fmt.Errorf("%w: this is start %d of %s (%v), but %s: the directory was restored from a copy, or a copy of it "+
-		"runs elsewhere. Do not start it again: start the node with an empty data directory, as a new member, and have "+
-		"it replace the old one (starling cluster replace)", ErrLostTime, self.Boot, self.Name, self.ID, what)
+		"runs elsewhere. Do not start it again: start the node with an empty data directory, as a new member under "+
+		"another name", ErrLostTime, self.Boot, self.Name, self.ID, what)
 }
 
 func removed(self state.Member) error {

@@ -2,9 +2,10 @@
 // machines that are told what replicas answered and say what to do next.
 // They know no clock, socket or goroutine; package coordinator owns those.
 //
-// A partition has owners, which vote, and while the ring changes it has
-// pending replicas, which are being filled. Both are numbered here: owners
-// from 0, pending ones after them.
+// A partition has owners, which vote, and while the ring changes it has extra
+// replicas: pending ones, which are being filled, and displaced ones, which
+// were owners until now. All are numbered here: owners from 0, extra ones
+// after them.
 //
 // # Duties of the caller
 //
@@ -15,7 +16,7 @@
 // # Invariants
 //
 //  1. A put is done only when the coordinating replica's own copy is durable
-//     and W + pending replicas of the union acknowledged: then at least W of
+//     and W + extra replicas of the union acknowledged: then at least W of
 //     them are owners of today's ring, and W of tomorrow's (package ring has
 //     the argument).
 //  2. A get is done only when R owners answered, and the merge of their

@@ -2,10 +2,11 @@ package quorum
 
 // PutConfig describes one put. The zero value of PW asks for nothing.
 type PutConfig struct {
-	// Owners and Pending count the replicas that the put is sent to.
-	Owners, Pending int
+	// Owners and Extra count the replicas that the put is sent to; Extra are
+	// those that a change of the ring may make owners, or has just unmade.
+	Owners, Extra int
 	// W and PW are the acknowledgements asked for: W from all replicas
-	// together (pending ones are added to it), PW from owners alone.
+	// together (Extra is added to it), PW from owners alone.
 	W, PW int
 	// Self numbers the coordinating replica, whose copy must be durable.
 	Self int
@@ -21,7 +22,7 @@ type Put struct {
 
 // NewPut starts a put that all its replicas are asked for at once.
 func NewPut(cfg PutConfig) *Put {
-	p := &Put{cfg: cfg, state: make([]answer, cfg.Owners+cfg.Pending)}
+	p := &Put{cfg: cfg, state: make([]answer, cfg.Owners+cfg.Extra)}
 	for i := range p.state {
 		p.state[i] = asked
 	}
@@ -29,8 +30,8 @@ func NewPut(cfg PutConfig) *Put {
 }
 
 // Required is the number of acknowledgements that make the put done:
-// W and one for every pending replica.
-func (p *Put) Required() int { return p.cfg.W + p.cfg.Pending }
+// W and one for every extra replica.
+func (p *Put) Required() int { return p.cfg.W + p.cfg.Extra }
 
 // Received is the number of acknowledgements so far.
 func (p *Put) Received() int { return p.acks }

@@ -15,10 +15,10 @@ func TestPutMatchesDumbTwin(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	seen := map[Verdict]int{}
 	for round := range 20000 {
-		cfg := PutConfig{Owners: 1 + rng.IntN(5), Pending: rng.IntN(3)}
+		cfg := PutConfig{Owners: 1 + rng.IntN(5), Extra: rng.IntN(3)}
 		cfg.W, cfg.PW = 1+rng.IntN(cfg.Owners+1), rng.IntN(cfg.Owners+2)
 		cfg.Self = rng.IntN(cfg.Owners)
-		n := cfg.Owners + cfg.Pending
+		n := cfg.Owners + cfg.Extra
 		p := NewPut(cfg)
 		first := make([]int, n) // 0 nothing, 1 ack, 2 fail: the first report counts
 		last := Waiting
@@ -63,7 +63,7 @@ func dumbPut(cfg PutConfig, first []int) Verdict {
 			open++
 		}
 	}
-	need := cfg.W + cfg.Pending
+	need := cfg.W + cfg.Extra
 	if first[cfg.Self] == 2 || acks+open < need || ownerAcks+ownerOpen < cfg.PW {
 		return Impossible
 	}

@@ -172,7 +172,7 @@ func (m Map) With(r Member) Map {
 func (m Map) CheckName(name string, id ring.NodeID) error {
 	for _, r := range m.Members {
 		if r.Name == name && r.ID != id && r.State != Removed {
-			return fmt.Errorf("%w: %q is the %v member %v at %s: choose another name, or remove or replace that member first",
+			return fmt.Errorf("%w: %q is the %v member %v at %s: choose another name",
 				ErrNameTaken, name, r.State, r.ID, r.RPC)
 		}
 	}
