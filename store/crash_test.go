@@ -15,13 +15,13 @@ import (
 	"starling/store/version"
 )
 
-var crashSeeds = flag.Int("store.crashseeds", 4, "random histories of TestCrashes")
+var crashSeeds = flag.Int("store.crashseeds", 3, "random histories of TestCrashes")
 
 const (
 	crashPartitions = 3
 	crashKeys       = 8
 	crashWriters    = 4
-	crashSteps      = 40 // of each writer
+	crashSteps      = 30 // of each writer
 )
 
 // attempt is a write that a store took, acknowledged or not.

@@ -242,18 +242,42 @@ func TestFloorBetweenTicks(t *testing.T) {
 	fs := vfs.NewMem()
 	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 2 * floor, TotalBytes: 10 * floor})
 	s := newSpace(Options{FS: fs, Dir: "/", FreeFloorBytes: floor, Logger: Options{}.mustDefaults(t).Logger}, nil)
-	for range 3 {
+	for i, asks := range []bool{false, true, false, true} {
 		s.wrote(spaceBytes / 2)
+		asked := false
+		select {
+		case <-s.kick:
+			asked = true
+		default:
+		}
+		if asked != asks {
+			t.Errorf("after %d writes a measurement is asked for: %v", i+1, asked)
+		}
 	}
-	select {
-	case <-s.kick:
-	default:
-		t.Error("many bytes did not ask for a measurement")
-	}
-	select {
-	case <-s.kick:
-		t.Error("asked twice")
-	default:
+	s.wrote(spaceBytes)
+	s.wrote(spaceBytes) // nobody listens, nobody waits
+}
+
+// TestFullStaysFull measures right after a write met a full disk: neither an
+// unknown nor an ample free space may take writes at once.
+func TestFullStaysFull(t *testing.T) {
+	for _, avail := range []uint64{0, 1 << 40} { // 0: the file system does not know
+		synctest.Test(t, func(t *testing.T) {
+			fs := vfs.NewMem()
+			fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: avail})
+			s := newSpace(Options{FS: fs, Dir: "/", Logger: Options{}.mustDefaults(t).Logger}, nil)
+			s.note(ErrDiskFull)
+			for range 3 {
+				s.measure()
+				wantError(t, s.check(), ErrDiskFull)
+				time.Sleep(spaceQuiet / 4)
+			}
+			time.Sleep(spaceQuiet / 4)
+			s.measure()
+			if err := s.check(); err != nil {
+				t.Errorf("quiet for long enough, but %v", err)
+			}
+		})
 	}
 }
 

@@ -28,7 +28,7 @@ func (s *Store) engineOptions() *pebble.Options {
 		EventListener:               s.events(),
 		MemTableSize:                uint64(s.opts.MemtableBytes),
 		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       2,
+		L0CompactionThreshold:       4,
 		L0CompactionFileThreshold:   500,
 		L0StopWritesThreshold:       36,
 		LBaseMaxBytes:               64 << 20,

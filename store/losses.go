@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
+	"slices"
+	"sort"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -125,13 +128,79 @@ func (s *Store) search(ctx context.Context, sp span) {
 		s.log.Error("searching a damaged file", "file", sp.file, "error", err)
 		return
 	}
-	defer func() { _ = it.Close() }() // its error was reported by searchPartition
-	for _, kind := range partitionKinds {
-		first, last, ok := sp.partitions(kind)
-		for p := first; ok && p <= last && ctx.Err() == nil; p++ {
+	defer func() { _ = it.Close() }() // searchPartition reported its errors
+	most := uint32(MaxPartitions)
+	if s.opts.Partitions > 0 {
+		most = uint32(s.opts.Partitions)
+	}
+	for _, p := range sp.held(ctx, it, most) {
+		for _, kind := range partitionKinds {
 			s.searchPartition(ctx, it, kind, p)
 		}
 	}
+}
+
+// held lists those of so many partitions that have rows and may have some in
+// the file. Any
+// kind of row would do; leaves are the shortest way. Only if some of those
+// cannot be read the others are asked, for every read of a damaged block is
+// slow: the engine looks for a flipped bit in it.
+func (sp span) held(ctx context.Context, it *pebble.Iterator, partitions uint32) []uint32 {
+	first, last := uint32(MaxPartitions), uint32(0)
+	for _, kind := range partitionKinds {
+		if from, to, ok := sp.partitions(kind); ok {
+			first, last = min(first, from), max(last, to)
+		}
+	}
+	last = min(last, partitions-1)
+	held := make(map[uint32]bool)
+	for _, kind := range []byte{kindLeaf, kindIndex, kindData} {
+		if addHeld(ctx, it, kind, first, last, held) {
+			break
+		}
+	}
+	return slices.Sorted(maps.Keys(held))
+}
+
+// addHeld adds the partitions from first to last of which the store has rows
+// of a kind that can be read, and reports whether all can be.
+func addHeld(ctx context.Context, it *pebble.Iterator, kind byte, first, last uint32, held map[uint32]bool) (whole bool) {
+	end := appendPrefix(nil, kind, last+1)
+	seek := func(p uint32) (found, readable bool) {
+		it.SetBounds(appendPrefix(nil, kind, p), end)
+		found = it.First()
+		return found, it.Error() == nil
+	}
+	whole = true
+	for p := first; p <= last && ctx.Err() == nil; p++ {
+		found, readable := seek(p)
+		switch {
+		case found:
+			p = partitionOf(it.Key())
+			held[p] = true
+		case readable:
+			return whole
+		default:
+			whole = false
+			p += damaged(last-p, func(n uint32) bool {
+				_, readable := seek(p + n)
+				return readable || ctx.Err() != nil
+			})
+		}
+	}
+	return whole
+}
+
+// damaged returns a distance n of up to far behind which partitions can be
+// read again, with leaps that grow and then halve: a seek into the gap behind
+// a damaged block fails for as many partitions as the gap has.
+func damaged(far uint32, readable func(n uint32) bool) uint32 {
+	bad, leap := uint32(0), uint32(1)
+	for leap <= far && !readable(leap) {
+		bad, leap = leap, leap*2
+	}
+	good := min(leap, far+1)
+	return bad + uint32(sort.Search(int(good-bad-1), func(i int) bool { return readable(bad + 1 + uint32(i)) }))
 }
 
 // partitions gives the partitions of which a file may hold rows of a kind.

@@ -69,8 +69,8 @@ const (
 	MaxMemtableBytes = 1 << 30
 )
 
-// Options configure a store. The cache and up to four memtables lie in the Go
-// heap: set GOMEMLIMIT above their sum, or the collector works without end.
+// Options configure a store. Without cgo the cache lies in the Go heap: set
+// GOMEMLIMIT well above its size, and leave the rest to the requests.
 type Options struct {
 	// Dir is the data directory; it is made if it is not there.
 	Dir string
@@ -84,8 +84,9 @@ type Options struct {
 	// cluster has. If it is given, a key that lies in another partition than
 	// its Ref says is refused. 0 while it is unknown.
 	Partitions int
-	// CacheBytes and MemtableBytes are the sizes of the block cache and of
-	// one memtable.
+	// CacheBytes is the memory for blocks and memtables together, and
+	// MemtableBytes that of one memtable. There are up to four memtables when
+	// writes come faster than they are flushed.
 	CacheBytes, MemtableBytes int64
 	// Limits bound what a put may bring an object to. 0 takes the default,
 	// a negative number is no bound.

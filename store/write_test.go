@@ -236,14 +236,14 @@ func TestHotKey(t *testing.T) {
 // TestAgainstModel runs random puts and merges and holds the store to the pure
 // functions of package object after each.
 func TestAgainstModel(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range uint64(4) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		o := small(vfs.NewMem())
 		o.MemtableBytes = MinMemtableBytes
 		s := mustOpen(t, o)
 		model := make(map[object.Ref]object.Object)
 		remote := make(map[object.Ref]object.Object) // another replica, that sometimes hears from us
-		for step := range 400 {
+		for step := range 300 {
 			ref := testRef(uint32(rng.IntN(3)), key(rng.IntN(12)))
 			value := fmt.Sprintf("%d-%s", step, strings.Repeat("x", rng.IntN(1500)))
 			switch rng.IntN(5) {
