@@ -92,6 +92,9 @@ func TestWaitOfAWriteThatIsThere(t *testing.T) {
 				t.Fatal(err)
 			}
 			wantValues(t, mustGet(t, openFor(t, small(after)), ref), "v")
+			if n := s.pacer.writers.Load(); n != 0 {
+				t.Errorf("%d writers are left", n)
+			}
 		})
 	}
 }

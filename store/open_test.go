@@ -7,7 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -117,34 +120,55 @@ func TestClosed(t *testing.T) {
 	}
 }
 
-// TestCloseWaits closes a store under a scan that writes: the scan may end,
-// its writes are refused, nothing hangs.
+// TestCloseWaits closes a store under a scan that writes: its writes are
+// refused, but it comes to its end, and only then does Close.
 func TestCloseWaits(t *testing.T) {
-	s := mustOpen(t, small(vfs.NewMem()))
-	for i := range 10 {
-		mustPut(t, s, testRef(1, key(i)), version.Context{}, "v")
-	}
-	closed := make(chan error)
-	n := 0
-	for _, err := range s.Scan(1, object.Ref{}) {
-		if err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		s := mustOpen(t, small(vfs.NewMem()))
+		for i := range 10 {
+			mustPut(t, s, testRef(1, key(i)), version.Context{}, "v")
 		}
-		if n++; n == 1 {
+		closed := make(chan error, 1)
+		n := 0
+		for _, err := range s.Scan(1, object.Ref{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n++; n > 1 {
+				continue
+			}
 			go func() { closed <- s.Close() }()
-			eventually(t, "writes are refused", func() bool {
-				_, err := s.Put(testRef(1, "new"), version.Context{}, object.Sibling{})
-				return errors.Is(err, ErrClosed)
-			})
+			synctest.Wait()
+			_, err := s.Put(testRef(1, "new"), version.Context{}, object.Sibling{})
+			wantError(t, err, ErrClosed)
+			if len(closed) > 0 {
+				t.Errorf("closed under a scan: %v", <-closed)
+			}
 		}
-		select {
-		case err := <-closed:
-			t.Fatalf("closed under a scan: %v", err)
-		default:
+		if err := <-closed; err != nil || n != 10 {
+			t.Errorf("scan of %d rows, close: %v", n, err)
 		}
+	})
+}
+
+// TestOneCluster sets the cluster from many goroutines: one wins.
+func TestOneCluster(t *testing.T) {
+	s := openFor(t, small(vfs.NewMem()))
+	var wg sync.WaitGroup
+	var won atomic.Int64
+	for i := range 8 {
+		wg.Go(func() {
+			switch err := s.SetCluster([16]byte{byte(i + 1)}); {
+			case err == nil:
+				won.Add(1)
+			case !errors.Is(err, ErrClusterSet):
+				t.Error(err)
+			}
+		})
 	}
-	if err := <-closed; err != nil || n != 10 {
-		t.Errorf("scan of %d rows, close: %v", n, err)
+	wg.Wait()
+	if won.Load() != 1 {
+		t.Errorf("%d clusters were set", won.Load())
 	}
 }
 
@@ -202,7 +226,7 @@ func TestUnknownFormat(t *testing.T) {
 
 	// A database of another program.
 	fs = vfs.NewMem()
-	db, err := pebble.Open(testDir, &pebble.Options{FS: fs, FormatMajorVersion: engineFormat, Merger: leafMerger})
+	db, err := pebble.Open(testDir, &pebble.Options{FS: fs, FormatMajorVersion: engineFormat, Merger: leafMerger, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,6 +255,9 @@ func TestUnknownFormat(t *testing.T) {
 	wantError(t, err, ErrFormat)
 }
 
+// quiet is an engine's logger for databases that are no store yet.
+var quiet = engineLogger{&Store{log: slog.New(slog.DiscardHandler)}}
+
 // TestDamagedLog flips a byte in the middle of the first log of a store. The
 // rows behind it were told to be durable: opening must not lose them silently.
 func TestDamagedLog(t *testing.T) {
@@ -245,7 +272,7 @@ func TestDamagedLog(t *testing.T) {
 func TestOldEngineFormat(t *testing.T) {
 	fs := vfs.NewCrashableMem()
 	db, err := pebble.Open(testDir, &pebble.Options{
-		FS: fs, FormatMajorVersion: pebble.FormatMinSupported, Merger: leafMerger, Logger: engineLogger{&Store{log: slog.New(slog.DiscardHandler)}},
+		FS: fs, FormatMajorVersion: pebble.FormatMinSupported, Merger: leafMerger, Logger: quiet,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -72,18 +72,14 @@ func (s *Store) Get(ref object.Ref) (object.Object, error) {
 	if err := s.checkRef(ref, nameHash(r.key)); err != nil {
 		return object.Object{}, err
 	}
-	b, closer, err := s.db.Get(r.key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return object.Object{}, nil
+	o, closer, err := s.load(ref.Partition, r.key)
+	if err != nil || closer == nil {
+		return o, err
 	}
-	if err != nil {
-		return object.Object{}, s.failed("reading an object", ref.Partition, err)
+	for i := range o.Siblings {
+		o.Siblings[i].Value = cloneValue(o.Siblings[i].Value)
 	}
-	b = cloneValue(b)
-	if err := closer.Close(); err != nil {
-		return object.Object{}, s.failed("reading an object", ref.Partition, err)
-	}
-	return s.decode(ref.Partition, b)
+	return o, wrap("reading an object", closer.Close())
 }
 
 // Scan ranges over the objects of a partition in the order of bucket, then

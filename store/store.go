@@ -206,9 +206,10 @@ func (s *Store) explain(err error) error {
 	return wrap("opening "+s.opts.Dir, err)
 }
 
-// Vouch says that a peer confirmed the boot counter: this directory is the
-// only one of its ID, and no older copy. Actors that a clean stop kept may be
-// used from then on; before, a put takes a new actor.
+// Vouch says that this directory is the only one of its ID, and no older copy:
+// a peer that knew the store before has met no boot of it that is later, nor
+// another use of this one. Actors that a clean stop kept may be used from then
+// on; before, a put takes a new actor.
 func (s *Store) Vouch() { s.actors.vouch() }
 
 // Close lets the operations in flight end, writes everything to disk, marks
