@@ -67,10 +67,15 @@ func up(t *testing.T, n int, env ...string) *cluster {
 
 func tail(b []byte, n int) []byte { return b[max(0, len(b)-n):] }
 
-// freeBase finds a port base whose ports for nine nodes are free now.
+// freeBase finds a port base whose ports for nine nodes are free now. It stays
+// below the ports that systems give to outgoing connections (32768 and up on
+// Linux): one of those could take a node's port while the node is down.
 func freeBase(t *testing.T) int {
 	t.Helper()
-	for base := 21000 + os.Getpid()%300*100; base < 64000; base += 100 {
+	const first, last, step = 10_000, 32_000, 100
+	start := os.Getpid() % ((last - first) / step)
+	for i := range (last - first) / step {
+		base := first + (start+i)%((last-first)/step)*step
 		if portsFree(base) {
 			return base
 		}
