@@ -121,6 +121,15 @@ func (s *Store) flush() error {
 	return s.db.Flush()
 }
 
+// stuck answers ErrDiskFull while a commit would hang in the engine, because
+// its memtables are full and cannot be written out.
+func (s *Store) stuck() error {
+	if s.counts.stalling() {
+		return s.space.check()
+	}
+	return nil
+}
+
 // saveRows commits bookkeeping rows and waits until they are on disk, whatever
 // the durability of puts. The batch belongs to the engine then.
 func (s *Store) saveRows(b *pebble.Batch) {

@@ -33,10 +33,11 @@ func (g *gate) leave() {
 	}
 }
 
-// close lets nobody in any more and waits until all have left. It must be
-// called once.
-func (g *gate) close() {
-	if g.state.Add(gateClosed) != gateClosed {
-		<-g.drained
+// close lets nobody in any more. The channel is closed when all have left. It
+// must be called once.
+func (g *gate) close() <-chan struct{} {
+	if g.state.Add(gateClosed) == gateClosed {
+		g.once.Do(func() { close(g.drained) })
 	}
+	return g.drained
 }

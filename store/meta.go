@@ -70,6 +70,9 @@ func (s *Store) SetCluster(id [16]byte) error {
 	default:
 		return fmt.Errorf("%w: %x, not %x", ErrClusterSet, s.identity.Cluster, id)
 	}
+	if err := s.stuck(); err != nil {
+		return err
+	}
 	b := s.db.NewBatch()
 	setMeta(b, metaCluster, id[:])
 	s.saveRows(b)
@@ -79,7 +82,8 @@ func (s *Store) SetCluster(id [16]byte) error {
 
 // SaveMeta stores a record under a name of 1 to [MaxMetaNameBytes] bytes, on
 // disk when it returns. It is for the state of other parts of a node, such as
-// the cluster map, and works on a disk that is full for puts.
+// the cluster map, and works on a disk that is full for puts, as long as the
+// engine has memory to take it: [ErrDiskFull] if not.
 func (s *Store) SaveMeta(name string, b []byte) error {
 	if name == "" || len(name) > MaxMetaNameBytes || len(b) > MaxMetaBytes {
 		return fmt.Errorf("%w: record of %d bytes under a name of %d", ErrInvalid, len(b), len(name))
@@ -88,6 +92,9 @@ func (s *Store) SaveMeta(name string, b []byte) error {
 		return ErrClosed
 	}
 	defer s.gate.leave()
+	if err := s.stuck(); err != nil {
+		return err
+	}
 	batch := s.db.NewBatch()
 	_ = batch.Set(metaKey(scopeUser, name), b, nil) // fails for indexed batches alone
 	s.saveRows(batch)

@@ -36,6 +36,13 @@ func (c *counts) stallEnds() {
 	}
 }
 
+// stalling reports whether writes are held up now.
+func (c *counts) stalling() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.stallSince.IsZero()
+}
+
 // stallTotals gives the number of stalls and their time, the one now included.
 func (c *counts) stallTotals() (n uint64, total time.Duration) {
 	c.mu.Lock()

@@ -4,13 +4,16 @@ import "github.com/cockroachdb/pebble/v2"
 
 // DropPartition removes all that the store holds of a partition, on disk when
 // it returns. The partition's next put takes a new actor, and retries of puts
-// from before are new puts. The disk space comes back in the background. It
-// works on a full disk.
+// from before are new puts. The disk space comes back in the background. Like
+// [Store.SaveMeta] it works on most full disks.
 func (s *Store) DropPartition(partition uint32) error {
 	if !s.gate.enter() {
 		return ErrClosed
 	}
 	defer s.gate.leave()
+	if err := s.stuck(); err != nil {
+		return err
+	}
 	for i := range s.stripes {
 		s.stripes[i].mu.Lock()
 		defer s.stripes[i].mu.Unlock()

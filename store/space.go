@@ -19,6 +19,10 @@ const (
 	// spacePause holds back each write that met a full disk, so that the
 	// engine's retries do not burn a core.
 	spacePause = 100 * time.Millisecond
+	// spacePatience is how long Close waits for the operations in flight while
+	// the disk is full. A write that had passed the check may hang inside the
+	// engine until there is space.
+	spacePatience = 10 * time.Second
 	// spaceBytes of writes trigger a measurement between two ticks.
 	spaceBytes = 16 << 20
 	// spaceLeast is the space that must be free to start, and to go on after

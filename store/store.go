@@ -215,16 +215,23 @@ func (s *Store) Vouch() { s.actors.vouch() }
 // Close lets the operations in flight end, writes everything to disk, marks
 // the stop as clean and gives the directory free. Operations that come later
 // get [ErrClosed]. Every call returns the same.
+//
+// If the disk is full and operations do not end for that reason, the error is
+// [ErrDiskFull] and the directory stays locked until the process ends. As
+// after a crash, acknowledged writes are in the log.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() { s.closeErr = s.stop() })
 	return s.closeErr
 }
 
 func (s *Store) stop() error {
-	s.gate.close()
+	drained := s.drain()
 	s.cancel()
 	s.tasks.Wait()
 	s.unregisterMetrics()
+	if !drained {
+		return fmt.Errorf("%w: writes are held up, so the engine is left as it is", ErrDiskFull)
+	}
 	var err error
 	if s.space.check() == nil {
 		// A full disk would hold up the flush for as long as it is full. The
@@ -235,6 +242,24 @@ func (s *Store) stop() error {
 		}
 	}
 	return errors.Join(wrap("flushing", err), s.closeEngine())
+}
+
+// drain closes the gate and waits for the operations in flight. It reports
+// whether all have ended; it gives up on them only while the disk is full.
+func (s *Store) drain() bool {
+	drained := s.gate.close()
+	tick := time.NewTicker(spacePatience)
+	defer tick.Stop()
+	for {
+		select {
+		case <-drained:
+			return true
+		case <-tick.C:
+			if s.space.check() != nil {
+				return false
+			}
+		}
+	}
 }
 
 // closeEngine closes what is open and gives the directory free.
