@@ -9,7 +9,7 @@ SCRIPTS     := deploy/local/*.sh .ci/run
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 # The go command notes version and commit in the binary, but gives up where git
 # is there and cannot read the repository.
@@ -51,6 +51,10 @@ fuzz: ## every fuzz target in turn, each for FUZZTIME (30s)
 .PHONY: bench
 bench: build ## measure against a bare net/http echo server on this machine
 	deploy/local/bench.sh
+
+.PHONY: bench-faults
+bench-faults: build ## load five nodes while one is killed, paused, slowed; print what clients saw
+	deploy/local/faults.sh
 
 .PHONY: cluster
 cluster: build ## build, start five local nodes, show a put and a get at each level

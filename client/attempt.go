@@ -42,7 +42,7 @@ type outcome struct {
 	again bool
 	// pause is the least time before that attempt, wherever it goes.
 	pause time.Duration
-	// quick is set when the fault is the endpoint's alone: with another
+	// quick is set when the fault may be the endpoint's alone: with another
 	// endpoint at hand there is nothing to wait for.
 	quick bool
 }
@@ -68,7 +68,7 @@ func (c *Client) do(ctx context.Context, k *call) (*answer, error) {
 	for {
 		// A put prefers the first owner, so that one replica mints a key's
 		// dots and its vector stays short; reads spread over all owners.
-		e, _ := c.routes.Load().pick(hash, turn, !k.write, tried, c.now())
+		e, _ := c.routesOf(k).pick(hash, turn, !k.write, tried, c.now())
 		out := c.attempt(ctx, k, e)
 		fail.Attempts++
 		fail.MaybeApplied = fail.MaybeApplied || out.maybe
@@ -80,7 +80,7 @@ func (c *Client) do(ctx context.Context, k *call) (*answer, error) {
 		}
 		fail.Err = out.err
 		tried = append(tried, e)
-		if !out.again || fail.Attempts >= c.opts.Attempts || !c.pause(ctx, hash, turn, tried, out) {
+		if !out.again || fail.Attempts >= c.opts.Attempts || !c.pause(ctx, k, turn, tried, out) {
 			break
 		}
 	}
@@ -90,16 +90,29 @@ func (c *Client) do(ctx context.Context, k *call) (*answer, error) {
 	return nil, fail
 }
 
+// routesOf is where a call can go.
+func (c *Client) routesOf(k *call) *routes {
+	r := c.routes.Load()
+	switch {
+	case k.only != nil:
+		return &routes{all: []*endpoint{k.only}}
+	case k.bucket == "":
+		return &routes{all: r.all}
+	default:
+		return r
+	}
+}
+
 // pause waits before the next attempt. It reports false when the context ends
 // first, and at once when it would end before the pause does.
-func (c *Client) pause(ctx context.Context, hash, turn uint64, tried []*endpoint, out outcome) bool {
+func (c *Client) pause(ctx context.Context, k *call, turn uint64, tried []*endpoint, out outcome) bool {
 	if ctx.Err() != nil {
 		return false
 	}
 	longest := min(c.opts.Backoff<<min(len(tried)-1, 10), longestBackoff)
 	wait := longest/2 + rand.N(longest/2+1)
 	if out.quick {
-		if _, fresh := c.routes.Load().pick(hash, turn, false, tried, c.now()); fresh {
+		if _, fresh := c.routesOf(k).pick(keyHash(k.bucket, k.key), turn, false, tried, c.now()); fresh {
 			return true
 		}
 	}
@@ -178,10 +191,11 @@ func (c *Client) judge(k *call, e *endpoint, a *answer) outcome {
 	switch a.status {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		out.again, out.pause = true, p.RetryAfter
-		if p.Required == 0 && p.RetryAfter > 0 {
+		// Nothing happened: another node may reach what this one does not.
+		out.quick = !p.MaybeApplied
+		if out.quick && p.Required == 0 && p.RetryAfter > 0 {
 			// The node refused for its own sake, not for the key's.
 			e.refused(c.now(), p.RetryAfter)
-			out.quick = true
 		}
 	}
 	return out
@@ -190,8 +204,7 @@ func (c *Client) judge(k *call, e *endpoint, a *answer) outcome {
 // send does one exchange and reads the answer whole.
 func (c *Client) send(ctx context.Context, k *call, e *endpoint) (*answer, error) {
 	u := e.url
-	prefix := "/v1/buckets/" + k.bucket + "/keys/"
-	u.Path, u.RawPath, u.RawQuery = prefix+k.key, prefix+EscapeKey(k.key), k.query
+	u.Path, u.RawPath, u.RawQuery = k.path, k.rawPath, k.query
 	req := (&http.Request{
 		Method: k.method, URL: &u, Host: u.Host, Header: k.header.Clone(),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,

@@ -73,6 +73,8 @@ type PutOptions struct {
 	// IdempotencyKey names this put. Two puts with the same key and value are
 	// one. Empty: drawn at random, one for all attempts of this call.
 	IdempotencyKey string
+	// Receipt asks for [Written.Receipt].
+	Receipt bool
 }
 
 // DeleteOptions refine a [Client.Delete]. Without a Context the server deletes
@@ -96,13 +98,16 @@ const (
 	maxKeyBytes    = 1024
 )
 
-// call is one request about a key, as it is sent on every attempt.
+// call is one request, as it is sent on every attempt.
 type call struct {
 	op      string
 	method  string
-	bucket  string
+	bucket  string // of the key that it is about; else empty
 	key     string
+	path    string // decoded
+	rawPath string // as it is sent
 	query   string
+	only    *endpoint // the node to ask; nil: any
 	header  http.Header
 	body    []byte
 	write   bool
@@ -111,17 +116,27 @@ type call struct {
 
 // newCall checks the names and the numbers of a request.
 func newCall(op, method, bucket, key string) (*call, error) {
-	if err := checkBucket(bucket); err != nil {
+	if err := checkNames(bucket, key); err != nil {
 		return nil, err
 	}
-	if len(key) == 0 || len(key) > maxKeyBytes {
-		return nil, fmt.Errorf("%w: the key has %d bytes; 1 to %d are allowed", ErrInvalid, len(key), maxKeyBytes)
-	}
+	prefix := "/v1/buckets/" + bucket + "/keys/"
 	return &call{
 		op: op, method: method, bucket: bucket, key: key,
+		path: prefix + key, rawPath: prefix + EscapeKey(key),
 		header: make(http.Header, 4),
 		write:  method != http.MethodGet,
 	}, nil
+}
+
+// checkNames refuses a bucket or a key that no node would take.
+func checkNames(bucket, key string) error {
+	if err := checkBucket(bucket); err != nil {
+		return err
+	}
+	if len(key) == 0 || len(key) > maxKeyBytes {
+		return fmt.Errorf("%w: the key has %d bytes; 1 to %d are allowed", ErrInvalid, len(key), maxKeyBytes)
+	}
+	return nil
 }
 
 func checkBucket(bucket string) error {
@@ -272,11 +287,18 @@ func (c *Client) Put(ctx context.Context, bucket, key string, data []byte, o *Pu
 	for name, value := range o.Meta {
 		k.header.Set(headerMeta+name, value)
 	}
+	if o.Receipt {
+		k.header.Set("Prefer", "return=representation")
+	}
 	a, err := c.do(ctx, k)
 	if err != nil {
 		return nil, err
 	}
-	return a.written(), nil
+	w := a.written()
+	if o.Receipt {
+		w.Receipt = a.receipt()
+	}
+	return w, nil
 }
 
 // Delete removes a key. Deleting what is not there is no error.

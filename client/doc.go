@@ -16,12 +16,21 @@
 // [Options.Resolve] merge siblings, calls a function that makes the new value
 // of the old one, and writes the result with the context of the read.
 //
+// # The cluster
+//
+// [Client.Cluster], [Client.Explain], [Client.Hints] and [Client.ReplayHints]
+// are for programs that watch over a cluster.
+//
 // # What the client promises
 //
 //  1. One Put is one put, however often it is sent: all its attempts carry one
 //     idempotency key, drawn once from crypto/rand.
 //  2. An attempt is repeated only where that is safe: nothing was sent, the
 //     server said that it refused, or the request bears an idempotency key.
+//     Where nothing was sent or the server says that nothing happened, another
+//     endpoint is asked at once; else, and when all have been asked, it waits,
+//     for as long as a Retry-After says. An endpoint that does not answer or
+//     asks for a pause is passed by for a while.
 //  3. An error of a write says whether the write may have been applied
 //     ([Error.MaybeApplied]). It says no only if that holds for every attempt.
 //  4. A call ends: by its context, by [Options.Timeout] where the context has

@@ -42,8 +42,9 @@ func (e *NotFoundError) Is(target error) bool { return target == ErrNotFound }
 
 // Error is the failure of a call that was sent at least once.
 type Error struct {
-	// Op is "get", "put" or "delete".
-	Op          string
+	// Op is "get", "put", "delete", "explain", "cluster", "hints" or "replay".
+	Op string
+	// Bucket and Key are empty for a call that is about no key.
 	Bucket, Key string
 	// Attempts is how often the request was sent.
 	Attempts int
@@ -58,17 +59,19 @@ type Error struct {
 // Error implements error.
 func (e *Error) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "client: %s %s/%q", e.Op, e.Bucket, e.Key)
+	b.WriteString("client: " + e.Op)
+	if e.Bucket != "" {
+		fmt.Fprintf(&b, " %s/%q", e.Bucket, e.Key)
+	}
 	if e.Attempts > 1 {
 		fmt.Fprintf(&b, " after %d attempts", e.Attempts)
 	}
 	fmt.Fprintf(&b, ": %v", e.Err)
-	if e.Op != "get" {
-		if e.MaybeApplied {
-			b.WriteString(" (the write may have been applied)")
-		} else {
-			b.WriteString(" (nothing was written)")
-		}
+	switch {
+	case e.MaybeApplied:
+		b.WriteString(" (the write may have been applied)")
+	case e.Op == "put" || e.Op == "delete":
+		b.WriteString(" (nothing was written)")
 	}
 	return b.String()
 }
@@ -92,11 +95,19 @@ type Problem struct {
 	Detail string
 	// Required and Received count replicas, for a failed quorum.
 	Required, Received int
+	// Replicas are those that failed, for a failed quorum.
+	Replicas []ReplicaError
 	// MaybeApplied is what the server said of a write; where it said nothing
 	// and the status leaves the outcome open (500, 502, 504), it is set.
 	MaybeApplied bool
 	// RetryAfter is how long the server asked to wait; 0 if it did not.
 	RetryAfter time.Duration
+}
+
+// ReplicaError is why one replica did not count.
+type ReplicaError struct {
+	Node  string `json:"node"`
+	Error string `json:"error"`
 }
 
 // Error implements error.
@@ -126,18 +137,19 @@ const problemAbsent = "/problems/key-not-found"
 // before it. now dates a Retry-After that is a date.
 func (a *answer) problem(now time.Time) *Problem {
 	var doc struct {
-		Type         string `json:"type"`
-		Title        string `json:"title"`
-		Detail       string `json:"detail"`
-		Required     int    `json:"required"`
-		Received     int    `json:"received"`
-		MaybeApplied *bool  `json:"maybe_applied"`
+		Type         string         `json:"type"`
+		Title        string         `json:"title"`
+		Detail       string         `json:"detail"`
+		Required     int            `json:"required"`
+		Received     int            `json:"received"`
+		Replicas     []ReplicaError `json:"replicas"`
+		MaybeApplied *bool          `json:"maybe_applied"`
 	}
 	p := &Problem{Status: a.status, RetryAfter: retryAfter(a.header.Get("Retry-After"), now)}
 	said := strings.HasPrefix(a.header.Get("Content-Type"), "application/problem+json") && json.Unmarshal(a.body, &doc) == nil
 	if said {
 		p.Type, p.Title, p.Detail = doc.Type, doc.Title, doc.Detail
-		p.Required, p.Received = doc.Required, doc.Received
+		p.Required, p.Received, p.Replicas = doc.Required, doc.Received, doc.Replicas
 	}
 	switch {
 	case said && doc.MaybeApplied != nil:

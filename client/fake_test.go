@@ -110,7 +110,7 @@ func (f *fakeStore) write(w http.ResponseWriter, r *http.Request, o *fakeObject)
 func (o *fakeObject) get(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set(headerContext, fakeContext(o.seen))
-	h.Set(headerReplicas, "received=2 required=2")
+	h.Set(headerReplicas, "acked=2 hinted=0 required=2")
 	h.Set(headerCoordinator, "n1")
 	switch len(o.siblings) {
 	case 0:

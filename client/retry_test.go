@@ -156,15 +156,20 @@ func TestPutsDrawTheirOwnIdempotencyKeys(t *testing.T) {
 func TestRetryAfter(t *testing.T) {
 	busy := func() *http.Response { return problemReply(503, "", "Retry-After", "7") }
 	quorum := func() *http.Response { return problemReply(503, `,"required":2`, "Retry-After", "7") }
+	maybe := func() *http.Response {
+		return problemReply(503, `,"required":2,"maybe_applied":true`, "Retry-After", "7")
+	}
 	for name, tc := range map[string]struct {
 		endpoints []string
 		play      []any
-		// between is the time between the two attempts.
+		// from and to bound the time between the last two attempts.
 		from, to time.Duration
 	}{
 		"one busy node is waited for":     {[]string{"a:1"}, []any{busy, ok}, 7 * time.Second, 7 * time.Second},
 		"another node is asked at once":   {[]string{"a:1", "b:1"}, []any{busy, ok}, 0, 0},
-		"a quorum is waited for":          {[]string{"a:1", "b:1"}, []any{quorum, ok}, 7 * time.Second, 7 * time.Second},
+		"another node may have a quorum":  {[]string{"a:1", "b:1"}, []any{quorum, ok}, 0, 0},
+		"no node has a quorum":            {[]string{"a:1", "b:1"}, []any{quorum, quorum, ok}, 7 * time.Second, 7 * time.Second},
+		"what may have happened can wait": {[]string{"a:1", "b:1"}, []any{maybe, ok}, 7 * time.Second, 7 * time.Second},
 		"without it the backoff is short": {[]string{"a:1"}, []any{plain503, ok}, 25 * time.Millisecond, 50 * time.Millisecond},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -173,8 +178,17 @@ func TestRetryAfter(t *testing.T) {
 			if _, err := c.Put(context.Background(), "b", "k", nil, nil); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
-			if got := s.sent[1].at - s.sent[0].at; got < tc.from || got > tc.to {
-				t.Errorf("%s: %v between attempts", name, got)
+			last := s.sent[len(s.sent)-2:]
+			if got := last[1].at - last[0].at; got < tc.from || got > tc.to || len(s.sent) != len(tc.play) {
+				t.Errorf("%s: %v between attempts: %v", name, got, s.sent)
+			}
+			if len(tc.endpoints) > 1 && s.sent[0].host == s.sent[1].host {
+				t.Errorf("%s: the same endpoint twice: %v", name, s.sent)
+			}
+			for _, a := range s.sent {
+				if a.idempotency != s.sent[0].idempotency {
+					t.Errorf("%s: another put: %v", name, s.sent)
+				}
 			}
 		})
 	}
@@ -211,99 +225,6 @@ func TestBackoffGrowsToItsBound(t *testing.T) {
 			t.Errorf("%d attempts", len(s.sent))
 		}
 	})
-}
-
-// A node that hangs costs one attempt's time, and the next calls pass it by.
-func TestAHangingNodeIsSetAside(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var hosts []string
-		start := time.Now()
-		c := newClient(t, Options{
-			Endpoints: []string{"hangs:1", "well:1"}, DisableRing: true,
-			HTTPClient: &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
-				hosts = append(hosts, r.URL.Host)
-				if r.URL.Host == "hangs:1" {
-					<-r.Context().Done()
-					return nil, r.Context().Err()
-				}
-				return ok(), nil
-			})},
-		})
-		get := func() {
-			t.Helper()
-			if _, err := c.Get(context.Background(), "b", "k", nil); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for len(hosts) < 2 || hosts[len(hosts)-2] != "hangs:1" {
-			get()
-		}
-		if got := time.Since(start); got != DefaultAttemptTimeout {
-			t.Errorf("the first failure took %v", got)
-		}
-		hosts = nil
-		for range 4 {
-			get()
-		}
-		if got := strings.Join(hosts, " "); got != "well:1 well:1 well:1 well:1" {
-			t.Errorf("while it is set aside: %s", got)
-		}
-		time.Sleep(asideFirst)
-		hosts = nil
-		for range 2 {
-			get()
-		}
-		if !strings.Contains(strings.Join(hosts, " "), "hangs:1") {
-			t.Errorf("it is never tried again: %v", hosts)
-		}
-	})
-}
-
-func TestABusyNodeIsLeftAlone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &script{play: []any{func() *http.Response { return problemReply(503, "", "Retry-After", "7") }, ok}}
-		c := s.client(t, Options{Endpoints: []string{"a:1", "b:1"}})
-		for range 5 {
-			if _, err := c.Get(context.Background(), "b", "k", nil); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for _, a := range s.sent[1:] {
-			if a.host == s.sent[0].host {
-				t.Errorf("%s asked for a pause and was asked at %v", a.host, a.at)
-			}
-		}
-		time.Sleep(7 * time.Second)
-		for range 2 {
-			if _, err := c.Get(context.Background(), "b", "k", nil); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if last := s.sent[len(s.sent)-2:]; last[0].host == last[1].host {
-			t.Errorf("after the pause: %v", last)
-		}
-	})
-}
-
-func TestEndpointIsSetAsideLongerEachTime(t *testing.T) {
-	e := &endpoint{}
-	for _, want := range []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 15 * time.Second, 15 * time.Second} {
-		if got := e.failed(time.Hour); got != want || !e.aside(time.Hour+want-1) || e.aside(time.Hour+want) {
-			t.Errorf("set aside for %v, want %v", got, want)
-		}
-	}
-	for range 100 {
-		if got := e.failed(0); got != asideLongest {
-			t.Fatalf("set aside for %v", got)
-		}
-	}
-	e.answered()
-	if e.aside(0) {
-		t.Error("still set aside after an answer")
-	}
-	if got := e.failed(0); got != asideFirst {
-		t.Errorf("set aside for %v after an answer", got)
-	}
 }
 
 func TestTheCallersContextEndsTheCall(t *testing.T) {

@@ -43,7 +43,8 @@ type Value struct {
 	ETag string
 	// Siblings are the concurrent values, two or more; nil for a single one.
 	Siblings []Sibling
-	// Replicas tells who answered, for example "received=2 required=2".
+	// Replicas tells who answered, for example "acked=2 hinted=0 required=2"; those
+	// that were hinted came from the hints of nodes that stand in for others.
 	Replicas string
 	// Coordinator is the node that answered.
 	Coordinator string
@@ -74,6 +75,32 @@ type Written struct {
 	Replicas string
 	// Coordinator is the node that answered.
 	Coordinator string
+	// Receipt says more of a put; nil unless it was asked for.
+	Receipt *Receipt
+}
+
+// Receipt is what became of a put at each replica.
+type Receipt struct {
+	// Dot names the write. Opaque.
+	Dot string `json:"dot"`
+	// Modified is the time that was stored with it.
+	Modified time.Time `json:"modified"`
+	// Acked, Hinted and Required count replicas.
+	Acked    int `json:"acked"`
+	Hinted   int `json:"hinted"`
+	Required int `json:"required"`
+	// Replicas has all that were asked.
+	Replicas []ReplicaReceipt `json:"replicas"`
+}
+
+// ReplicaReceipt is what is known of a write at one replica.
+type ReplicaReceipt struct {
+	Node string `json:"node"`
+	// Outcome is "acked", "hinted", "failed" or "unknown", which also stands
+	// for an answer that had not come when the quorum was complete.
+	Outcome string `json:"outcome"`
+	// Holder is the node that keeps a hinted write for Node.
+	Holder string `json:"holder,omitempty"`
 }
 
 // Resolver merges siblings, two or more, into one value. It may be called
@@ -179,6 +206,16 @@ func (a *answer) written() *Written {
 		Replicas:    a.header.Get(headerReplicas),
 		Coordinator: a.header.Get(headerCoordinator),
 	}
+}
+
+// receipt reads the body of a put that was asked for one. It is nil where the
+// server sent none: the put is done all the same.
+func (a *answer) receipt() *Receipt {
+	r := new(Receipt)
+	if json.Unmarshal(a.body, r) != nil {
+		return nil
+	}
+	return r
 }
 
 func readMeta(h http.Header) map[string]string {

@@ -49,17 +49,26 @@ type Config struct {
 	// TombstonesMinAge is the age at which purging a tombstone is first tried.
 	TombstonesMinAge time.Duration
 
-	// MaxInflight bounds the client requests served at a time.
-	MaxInflight int
+	// MaxInflight bounds the client requests served at a time,
+	// MaxInflightBytes the values that these hold, MaxConnections the client
+	// connections.
+	MaxInflight      int
+	MaxInflightBytes int64
+	MaxConnections   int
 	// DefaultTimeout is the deadline of a request that names none, MaxTimeout
 	// the longest that a request may name.
 	DefaultTimeout, MaxTimeout time.Duration
-	// ShutdownGrace is how long a stop waits for running requests.
-	ShutdownGrace time.Duration
+	// ShutdownGrace is how long a stop waits for running requests, DrainDelay
+	// how long it goes on taking them before that.
+	ShutdownGrace, DrainDelay time.Duration
 
-	ReadRepairEnabled   bool
-	HintsEnabled        bool
-	HintsMaxBytes       int64
+	ReadRepairEnabled bool
+	HintsEnabled      bool
+	// HintsMaxBytes bounds the hints kept for all other nodes together,
+	// HintsMaxTargetBytes those for one.
+	HintsMaxBytes, HintsMaxTargetBytes int64
+	// HintsBytesPerSecond is the pace of their delivery.
+	HintsBytesPerSecond int64
 	AntientropyEnabled  bool
 	AntientropyInterval time.Duration
 

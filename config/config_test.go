@@ -203,6 +203,8 @@ func TestBounds(t *testing.T) {
 		{"max_value_bytes", []string{"1", "4MiB", "4194304", "1MB", "512 KiB", "9B"}, []string{"0", "4194305", "-1", "1M", "MiB", "1.5MiB", "9223372036854775807KiB", "18014398509481985KiB"}},
 		{"free_floor_bytes", []string{"1MiB", "1TiB"}, []string{"0", "-1", "2TiB"}},
 		{"hints_max_bytes", []string{"0", "64TiB"}, []string{"-1", "65TiB"}},
+		{"hints_bytes_per_second", []string{"64KiB", "1GiB"}, []string{"0", "65535"}},
+		{"max_connections", []string{"1", "1048576"}, []string{"0", "1048577"}},
 		{"default_timeout", []string{"1ms", "30s"}, []string{"0s", "2", "1h1s", "-1s", "soon"}},
 		{"test_clock_offset", []string{"-24h", "87600h", "0s"}, []string{"1", "87601h"}},
 		{"log_level", []string{"debug", "error"}, []string{"INFO", "trace"}},

@@ -16,6 +16,9 @@ type machine struct {
 // with an unusable value, so nothing is derived from them.
 func (c *Config) derive(m machine, bad map[string]bool) Problems {
 	var problems Problems
+	if !c.IsSet("hints_max_target_bytes") {
+		c.HintsMaxTargetBytes = c.HintsMaxBytes / 2
+	}
 	if !c.IsSet("name") {
 		name, err := m.hostname()
 		checked, ok := label(false).parse(name)

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"starling/ring"
@@ -69,6 +72,112 @@ func (s *memStore) Merge(ref object.Ref, in object.Object) (object.Written, erro
 	return object.Written{Object: merged, Changed: changed, Wait: s.wait}, nil
 }
 
+// memHints keeps hints in memory, each under an actor of its own.
+type memHints struct {
+	mu     sync.Mutex
+	actors version.Actor
+	rows   map[hintRow]object.Object
+	full   bool
+}
+
+type hintRow struct {
+	target [16]byte
+	ref    object.Ref
+}
+
+func (h *memHints) PutHint(target [16]byte, ref object.Ref, c version.Context, sib object.Sibling) (object.Written, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.full {
+		return object.Written{}, ErrHintsFull
+	}
+	row := hintRow{target, ref}
+	for _, have := range h.rows[row].Siblings {
+		if have.Op == sib.Op {
+			return object.Written{Object: h.rows[row], Dot: have.Dot, Wait: func() error { return nil }}, nil
+		}
+	}
+	h.actors++
+	sib.Dot = version.Dot{Actor: h.actors, Seq: 1}
+	o, err := h.rows[row].Update(c, sib, object.Limits{})
+	if err != nil {
+		return object.Written{}, err
+	}
+	h.rows[row] = o
+	return object.Written{Object: o, Dot: sib.Dot, Changed: true, Wait: func() error { return nil }}, nil
+}
+
+func (h *memHints) MergeHint(target [16]byte, ref object.Ref, o object.Object) (object.Written, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.full {
+		return object.Written{}, ErrHintsFull
+	}
+	row := hintRow{target, ref}
+	h.rows[row] = object.Merge(h.rows[row], o)
+	return object.Written{Object: h.rows[row], Changed: true, Wait: func() error { return nil }}, nil
+}
+
+func (h *memHints) setFull(full bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.full = full
+}
+
+func (h *memHints) Hinted(ref object.Ref) (hints []object.Hint, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for row, o := range h.rows {
+		if row.ref == ref {
+			hints = append(hints, object.Hint{Target: row.target, Ref: ref, Object: o})
+		}
+	}
+	return hints, nil
+}
+
+// withHints gives every node its hints.
+func (c *cluster) withHints() *cluster {
+	for _, id := range c.ids {
+		c.nodes[id].opts.Hints = c.hints[id]
+	}
+	return c
+}
+
+// held counts the hints for a target over all nodes.
+func (c *cluster) held(target ring.NodeID) (n int) {
+	for _, h := range c.hints {
+		h.mu.Lock()
+		for row := range h.rows {
+			if row.target == target {
+				n++
+			}
+		}
+		h.mu.Unlock()
+	}
+	return n
+}
+
+// deliverAll drains every hint whose target is usable, as the drainer does.
+func (c *cluster) deliverAll() {
+	c.t.Helper()
+	for id, h := range c.hints {
+		h.mu.Lock()
+		rows := maps.Clone(h.rows)
+		h.mu.Unlock()
+		for row, o := range rows {
+			if !c.nodes[id].Usable(row.target) {
+				continue
+			}
+			if err := c.nodes[id].Deliver(c.t.Context(), row.target, row.ref, o); err != nil {
+				c.t.Fatalf("delivering to %s: %v", ring.NodeID(row.target), err)
+			}
+			h.mu.Lock()
+			delete(h.rows, row)
+			h.mu.Unlock()
+		}
+	}
+}
+
 // fault is what the network does to the requests to one node.
 type fault int
 
@@ -86,10 +195,12 @@ type cluster struct {
 	ids    []ring.NodeID
 	nodes  map[ring.NodeID]*Coordinator
 	stores map[ring.NodeID]*memStore
+	hints  map[ring.NodeID]*memHints
 	latest *ring.View    // what Refresh brings
 	letGo  chan struct{} // closed: delayed requests go on
 
 	replicated atomic.Int64 // copies sent
+	credulous  atomic.Bool  // the failure detector calls everybody alive
 
 	mu     sync.Mutex
 	faults map[ring.NodeID]fault
@@ -122,7 +233,8 @@ func settledView(t *testing.T, n int) *ring.View {
 // newCluster starts n coordinators; they stop with the test.
 func newCluster(t *testing.T, n int, set func(*Options)) *cluster {
 	t.Helper()
-	c := &cluster{t: t, nodes: map[ring.NodeID]*Coordinator{}, stores: map[ring.NodeID]*memStore{}, faults: map[ring.NodeID]fault{}}
+	c := &cluster{t: t, nodes: map[ring.NodeID]*Coordinator{}, stores: map[ring.NodeID]*memStore{},
+		hints: map[ring.NodeID]*memHints{}, faults: map[ring.NodeID]fault{}}
 	c.letGo = make(chan struct{})
 	c.latest = settledView(t, n)
 	ctx, stop := context.WithCancel(context.Background())
@@ -132,7 +244,9 @@ func newCluster(t *testing.T, n int, set func(*Options)) *cluster {
 		id := nodeID(i)
 		c.ids = append(c.ids, id)
 		c.stores[id] = newMemStore(version.Actor(100 + i))
-		o := Options{Self: id, Store: c.stores[id], Peers: netPeers{c, id}, Membership: netMembers{c, id}}
+		o := Options{Self: id, Store: c.stores[id], Peers: netPeers{c, id}, Membership: netMembers{c, id},
+			Probes: netPeers{c, id}, Logger: slog.New(slog.DiscardHandler)}
+		c.hints[id] = &memHints{actors: version.Actor(1000 * (i + 1)), rows: map[hintRow]object.Object{}}
 		if set != nil {
 			set(&o)
 		}
@@ -202,12 +316,28 @@ func (p netPeers) Forward(ctx context.Context, to ring.NodeID, req ForwardReques
 	return r, err
 }
 
+func (p netPeers) Ping(ctx context.Context, to ring.NodeID) error {
+	return p.c.call(ctx, to, func(context.Context, *Coordinator) error { return nil })
+}
+
+func (p netPeers) Inspect(ctx context.Context, to ring.NodeID, ref object.Ref) (r InspectReply, err error) {
+	err = p.c.call(ctx, to, func(ctx context.Context, n *Coordinator) (err error) { r, err = n.HandleInspect(ctx, ref); return err })
+	return r, err
+}
+
+func (p netPeers) Status(ctx context.Context, to ring.NodeID) (r NodeStatus, err error) {
+	err = p.c.call(ctx, to, func(ctx context.Context, n *Coordinator) (err error) { r, err = n.HandleStatus(ctx); return err })
+	return r, err
+}
+
 type netMembers struct {
 	c    *cluster
 	self ring.NodeID
 }
 
-func (m netMembers) Alive(id ring.NodeID) bool { return m.c.faultOf(id) == healthy }
+func (m netMembers) Alive(id ring.NodeID) bool {
+	return m.c.credulous.Load() || m.c.faultOf(id) == healthy
+}
 
 func (m netMembers) Refresh(_ context.Context, id ring.NodeID) error {
 	if m.c.faultOf(id) != healthy {
@@ -216,6 +346,26 @@ func (m netMembers) Refresh(_ context.Context, id ring.NodeID) error {
 	m.c.nodes[m.self].SetView(m.c.latest)
 	m.c.nodes[id].SetView(m.c.latest)
 	return nil
+}
+
+// untilUsable waits until a node sends requests to all others again.
+func (c *cluster) untilUsable(at ring.NodeID) {
+	c.t.Helper()
+	for range 100 {
+		synctest.Wait()
+		if !slices.ContainsFunc(c.nodes[at].Peers(), func(p PeerStatus) bool { return !p.Usable }) {
+			return
+		}
+		time.Sleep(pingTick) // of the bubble's clock
+	}
+	c.t.Fatalf("%s still keeps requests from a healthy node: %+v", at, c.nodes[at].Peers())
+}
+
+// untilGivenUp waits until a node sends another no more requests.
+func (c *cluster) untilGivenUp(at, other ring.NodeID) {
+	for c.nodes[at].usable(other) {
+		time.Sleep(pingTick)
+	}
 }
 
 // placement is where a key of bucket "b" lies.

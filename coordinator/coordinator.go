@@ -39,11 +39,24 @@ type Options struct {
 	Store      Store
 	Peers      Peers
 	Membership Membership
+	// Hints keeps writes for replicas that are down; nil: quorums are strict.
+	Hints Hints
+	// Probes pings peers that are down and asks members how they are; nil:
+	// a peer that was given up is never found again.
+	Probes Probes
+	// HintTotals counts the hints that this node keeps; may be nil.
+	HintTotals func() []object.HintTotals
+	// Leaf gives a key's Merkle leaf, for [Coordinator.Explain]; may be nil.
+	Leaf func(ref object.Ref) (leaf int, sum, keys uint64, err error)
 	// ReadRepair sends merged objects to the stale owners that a get heard.
 	ReadRepair bool
-	// SlowAfter is how long a get waits for the owners it asked before it
-	// asks one more; default 100 ms.
+	// SlowAfter is how long a get waits at most for a node that it asked
+	// before it asks one more; default 100 ms. A node that is known to be
+	// quicker gets the 95th percentile of its answers.
 	SlowAfter time.Duration
+	// HedgePerMille is how many of 1000 gets may ask one node more because
+	// another is slow; default 50.
+	HedgePerMille int
 	// RepairQueue bounds the repairs waiting (default 1024); beyond it they
 	// are dropped and counted. RepairWorkers is how many run at once
 	// (default 2).
@@ -62,6 +75,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, errors.New("coordinator: Store, Peers and Membership must be set")
 	}
 	setDefault(&o.SlowAfter, 100*time.Millisecond)
+	setDefault(&o.HedgePerMille, 50)
 	setDefault(&o.RepairQueue, 1024)
 	setDefault(&o.RepairWorkers, 2)
 	if o.Now == nil {
@@ -94,12 +108,18 @@ type Coordinator struct {
 	gate sync.RWMutex
 	view atomic.Pointer[ring.View]
 
-	turn    atomic.Uint32 // rotates among equally good peers
-	repairs chan repair
-	tasks   tasks
+	peers    sync.Map      // ring.NodeID → *peer
+	turn     atomic.Uint32 // rotates among equally good peers
+	hedges   hedges
+	draining atomic.Bool
+	repairs  chan repair
+	tasks    tasks
 }
 
-var _ Replica = (*Coordinator)(nil)
+var (
+	_ Replica   = (*Coordinator)(nil)
+	_ Diagnosis = (*Coordinator)(nil)
+)
 
 // New makes a coordinator that answers [ErrNotReady] until it has a view.
 func New(o Options) (*Coordinator, error) {
@@ -107,7 +127,7 @@ func New(o Options) (*Coordinator, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Coordinator{opts: o, repairs: make(chan repair, o.RepairQueue)}
+	c := &Coordinator{opts: o, repairs: make(chan repair, o.RepairQueue), hedges: newHedges(o.HedgePerMille)}
 	c.metrics, err = newMetrics(o.Metrics, o.PeerName)
 	if err != nil {
 		return nil, fmt.Errorf("coordinator: metrics: %w", err)
@@ -115,13 +135,14 @@ func New(o Options) (*Coordinator, error) {
 	return c, nil
 }
 
-// Run repairs stale replicas until ctx ends, then waits for every request
+// Run repairs stale replicas and pings peers that are down until ctx ends, then waits for every request
 // that is still being carried out. Requests made after that are refused.
 func (c *Coordinator) Run(ctx context.Context) error {
 	var workers sync.WaitGroup
 	for range c.opts.RepairWorkers {
 		workers.Go(func() { c.repairLoop(ctx) })
 	}
+	workers.Go(func() { c.pingLoop(ctx) })
 	<-ctx.Done()
 	workers.Wait()
 	c.tasks.closeAndWait()
@@ -134,6 +155,10 @@ func (c *Coordinator) SetView(v *ring.View) {
 	defer c.gate.Unlock()
 	c.view.Store(v)
 }
+
+// Drain refuses to coordinate for other nodes from now on. Requests of this
+// node's own clients, and copies, are still taken.
+func (c *Coordinator) Drain() { c.draining.Store(true) }
 
 // View is the placement in force, nil before the first SetView.
 func (c *Coordinator) View() *ring.View { return c.view.Load() }

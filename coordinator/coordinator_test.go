@@ -57,7 +57,7 @@ func TestOneOwnerDown(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err := c.put(at, putReq(key, "v", all))
-			wantQuorumError(t, err, 3, 2, true)
+			wantQuorumError(t, err, 3, 0, false) // known before anything is written
 			_, err = c.get(at, GetRequest{Key: key, Consistency: all})
 			wantQuorumError(t, err, 3, 2, false)
 			if !errors.Is(err, ErrUnreachable) {
@@ -76,7 +76,7 @@ func TestNumbersWinOverLevels(t *testing.T) {
 		c.mustPut(owners[0], putReq("k", "v", Consistency{Level: LevelAll, W: 1}))
 		c.wantValues(owners[0], GetRequest{Key: "k", Consistency: Consistency{Level: LevelAll, R: 1}}, "v")
 		_, err := c.put(owners[0], putReq("k", "w", Consistency{Level: LevelOne, PW: 2}))
-		wantQuorumError(t, err, 2, 1, true)
+		wantQuorumError(t, err, 2, 0, false)
 		_, err = c.get(owners[0], GetRequest{Key: "k", Consistency: Consistency{Level: LevelOne, PR: 2}})
 		wantQuorumError(t, err, 2, 1, false)
 	})
@@ -157,6 +157,7 @@ func TestFanOutGoesOnAfterTheAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 3, nil)
 		slow := c.ids[2]
+		c.credulous.Store(true)
 		c.setFault(slow, delayed)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		res, err := c.nodes[c.ids[0]].Put(ctx, putReq("k", "v", Consistency{}))
@@ -181,6 +182,7 @@ func TestFanOutGoesOnAfterTheAnswer(t *testing.T) {
 func TestDeadlineEndsEverything(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 3, nil)
+		c.credulous.Store(true)
 		c.setFault(c.ids[1], hung)
 		c.setFault(c.ids[2], hung)
 		start := time.Now()
@@ -205,9 +207,7 @@ func TestGetAsksAnotherWhenOneHangs(t *testing.T) {
 		c.mustPut(c.ids[0], putReq("k", "v", all))
 		// Both peers may be asked first; only the failure detector's opinion
 		// would steer away from the hung one, so it is told lies.
-		for _, at := range c.ids {
-			c.nodes[at].opts.Membership = believer{netMembers{c, at}}
-		}
+		c.credulous.Store(true)
 		c.setFault(c.ids[1], hung)
 		for range 4 {
 			start := time.Now()
@@ -219,18 +219,13 @@ func TestGetAsksAnotherWhenOneHangs(t *testing.T) {
 	})
 }
 
-// believer is a failure detector that has noticed nothing.
-type believer struct{ netMembers }
-
-func (believer) Alive(ring.NodeID) bool { return true }
-
 func TestForwardTriesTheNextOwnerWithTheSameOperation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 5, nil)
 		owners, at := c.owners("k"), c.others("k")[0]
 		for _, f := range []fault{refused, hung, lostReply} {
 			for _, id := range owners {
-				c.nodes[at].opts.Membership = believer{netMembers{c, at}}
+				c.credulous.Store(true)
 				c.setFault(id, f)
 				key := fmt.Sprintf("k-%d-%s", f, id)
 				for c.others(key)[0] != at || c.owners(key)[0] != id {
@@ -238,7 +233,9 @@ func TestForwardTriesTheNextOwnerWithTheSameOperation(t *testing.T) {
 				}
 				c.mustPut(at, putReq(key, "v", Consistency{}))
 				c.setFault(id, healthy)
-				synctest.Wait()
+				for _, other := range c.ids {
+					c.untilUsable(other)
+				}
 				c.wantValues(at, GetRequest{Key: key, Consistency: all}, "v")
 			}
 		}

@@ -1,16 +1,20 @@
 // Package coordinator carries out puts and gets over the replicas of a key:
 // it fans them out, lets the cores of package quorum decide, answers, and
-// repairs stale replicas in the background. It is also the replica's side of
-// the same requests ([Replica]), because both obey the same placement rule.
+// repairs stale replicas in the background. For a replica that is down another
+// node stands in and keeps a hint. The package is also the replica's side of the
+// same requests ([Replica]), because both obey the same placement rule.
 //
 // # What it owes
 //
-//   - A put that returns nil is on disk at the coordinating replica and at
-//     W + extra (pending or displaced) replicas in all; a refused put ([ErrStaleRing],
+//   - A put that returns nil is on disk at the node that coordinated it and at
+//     W + extra (pending or displaced) replicas, or stand-ins, in all, and every
+//     replica that was known to have missed it has a hint on disk; a refused put ([ErrStaleRing],
 //     [ErrNotReady], [ErrUnreachable], a store's refusal before any copy was
 //     made) left nothing behind; everything else says MaybeApplied.
-//   - A get that returns nil merged R owners' copies and is not older than the
-//     session context it was given.
+//   - A get that returns nil merged R copies, of owners or of fallbacks that
+//     hold something, and is not older than the session context it was given.
+//   - [Coordinator.Deliver] returns nil only when the object is durable at every
+//     node that its hint is for.
 //
 // # What it is owed
 //
@@ -26,16 +30,26 @@
 //     view takes effect between two such sections, never during one. So when
 //     [Coordinator.SetView] returns, no write placed by an older view can
 //     still reach this node's store.
-//  2. A put mints its dot at one replica, an owner; the other replicas get
+//  2. A put mints its dot at one node, an owner, or, when no owner can be
+//     reached, a stand-in within its hint; the other replicas get
 //     the whole object. A put that must be repeated keeps its operation ID, so
 //     the same replica answers with the same dot, and two replicas' stampings
 //     are shown as one sibling.
 //  3. A put is forwarded at most once: a forwarded put that lands on a node
 //     which is no owner is refused, never passed on.
-//  4. Every goroutine that a request starts ends by the request's deadline,
+//  4. Every goroutine that a request starts ends by the request's deadline, or,
+//     where it places the hint for a replica that failed, a bounded time after,
 //     and Run waits for all of them.
+//  5. A hint is taken under the same gate and stamp as a copy, and only for a
+//     replica of the partition. So it counts for a write under no ring that its
+//     keeper knows to be old.
+//  6. The nodes that keep hints of one put are all different, and none of them
+//     is a replica: W votes are W nodes. A hint kept by a replica is no vote.
+//  7. Whether a request goes to a peer, and in which order, is decided by the
+//     peer's health and the failure detector in one place; see peers.go.
+//     Whatever they say, it never changes who owns a key.
 //
 // Sections 4.4 to 4.6 of the Dynamo paper (DeCandia et al., 2007) describe
-// the scheme; the put's dotted version vectors are those of Preguiça et al.,
+// the scheme, hinted handoff included; the put's dotted version vectors are those of Preguiça et al.,
 // "Dotted Version Vectors: Logical Clocks for Optimistic Replication" (2010).
 package coordinator

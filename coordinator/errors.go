@@ -27,6 +27,9 @@ var (
 	// ErrTooFewOwners: the partition has fewer owners than must answer.
 	// Nothing happened; more nodes, or a lower consistency, would help.
 	ErrTooFewOwners = errors.New("coordinator: the partition has too few owners")
+	// ErrHintsFull: the node keeps as many hints as it may. Nothing happened
+	// there; room comes back as hints are delivered.
+	ErrHintsFull = errors.New("coordinator: the room for hints is used up")
 	// ErrInvalid: the request itself is wrong; the wrapping error says where.
 	ErrInvalid = errors.New("coordinator: invalid request")
 )

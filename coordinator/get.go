@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	"starling/coordinator/health"
 	"starling/coordinator/quorum"
 	"starling/ring"
 	"starling/store/object"
 )
 
-// Get reads one key from R owners and merges what they hold. Its errors are
+// Get reads one key from R owners, or fallbacks that hold hints, and merges
+// what they hold. Its errors are
 // [*QuorumError], [ErrNotVisible], [ErrNotReady], and what this node's own
 // store said if too few others answered.
 func (c *Coordinator) Get(ctx context.Context, req GetRequest) (GetResult, error) {
@@ -28,23 +31,29 @@ func (c *Coordinator) Get(ctx context.Context, req GetRequest) (GetResult, error
 	}
 }
 
-// getEvent is what one owner answered.
+// getEvent is what one node answered.
 type getEvent struct {
-	owner int
-	copy  object.Object
-	err   error
+	node int
+	copy object.Object
+	err  error
 }
 
-// get is one read on its way.
+// get is one read on its way. Its nodes are the owners and, behind them, the
+// fallbacks that may be asked.
 type get struct {
 	c      *Coordinator
 	ref    object.Ref
 	pl     ring.Placement
+	sloppy bool
+	nodes  []ring.NodeID
 	core   *quorum.Get
 	events chan getEvent
 	local  object.Object // this node's copy, with its hash where it has one
 	have   uint64
 	causes []ReplicaError
+	// hedgeAt is when one of the nodes under way will have taken longer than
+	// it almost always does; zero: there is nobody to hedge for.
+	hedgeAt time.Time
 }
 
 func (c *Coordinator) getOnce(ctx context.Context, req GetRequest) (GetResult, error) {
@@ -52,126 +61,174 @@ func (c *Coordinator) getOnce(ctx context.Context, req GetRequest) (GetResult, e
 	if err != nil {
 		return GetResult{}, err
 	}
-	need := max(required(req.Consistency.R, req.Consistency.Level, len(pl.Owners)), req.Consistency.PR)
-	g := &get{
-		c: c, ref: ref, pl: pl,
-		core:   quorum.NewGet(quorum.GetConfig{Order: c.preferred(pl.Owners), R: need, Session: req.Session.Vector}),
-		events: make(chan getEvent, len(pl.Owners)),
+	g := &get{c: c, ref: ref, pl: pl, sloppy: c.sloppy(req.Consistency), nodes: pl.Owners}
+	order, usable := c.preferred(pl.Owners, health.Read)
+	cfg := quorum.GetConfig{
+		Owners: len(pl.Owners), Order: order,
+		R:  max(required(req.Consistency.R, req.Consistency.Level, len(pl.Owners)), req.Consistency.PR),
+		PR: req.Consistency.PR, Session: req.Session.Vector,
 	}
+	if usable < len(order) && g.sloppy {
+		cfg.Order = slices.Insert(order, usable, g.fallbacks()...)
+	}
+	g.core = quorum.NewGet(cfg)
+	g.events = make(chan getEvent, len(pl.Owners)+maxSpare+1)
 	timeout := g.run(ctx)
 	switch g.core.Verdict() {
 	case quorum.Done:
 		g.repairStale()
-		return GetResult{Object: g.core.Merged(), Required: need, Received: g.core.Received()}, nil
+		return GetResult{Object: g.core.Merged(), Required: cfg.R, Received: g.core.Received(), Hinted: g.core.FromHints()}, nil
 	case quorum.NotVisible:
-		return GetResult{}, fmt.Errorf("%w: %d owners were asked", ErrNotVisible, g.core.Received())
+		return GetResult{}, fmt.Errorf("%w: %d replicas were asked", ErrNotVisible, g.core.Received())
 	default:
-		return GetResult{}, &QuorumError{Op: "get", Required: need, Received: g.core.Received(), Timeout: timeout, Causes: g.causes}
+		need, got := g.core.Lacking()
+		return GetResult{}, &QuorumError{Op: "get", Required: need, Received: got, Timeout: timeout, Causes: g.causes}
 	}
 }
 
-// run asks owners until the core has a verdict or ctx ends.
+// fallbacks appends the nodes that may answer from hints to those of the get,
+// and gives their numbers. This node is the first of them if it is no owner.
+func (g *get) fallbacks() []int {
+	g.sloppy = false // once
+	spare := g.c.fallbacks(g.pl)
+	if ownerIndex(g.pl, g.c.opts.Self) < 0 {
+		spare = append([]ring.NodeID{g.c.opts.Self}, spare...)
+	}
+	numbers := make([]int, len(spare))
+	for k := range spare {
+		numbers[k] = len(g.nodes) + k
+	}
+	g.nodes = append(g.nodes[:len(g.nodes):len(g.nodes)], spare...)
+	return numbers
+}
+
+// run asks nodes until the core has a verdict or ctx ends.
 func (g *get) run(ctx context.Context) (timeout bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // answers that are no longer needed
+	g.c.hedges.earn()
 	if g.core.Verdict() == quorum.Impossible {
 		g.causes = []ReplicaError{{Node: g.c.opts.Self, Err: fmt.Errorf("%w: %d", ErrTooFewOwners, len(g.pl.Owners))}}
 		return false
 	}
 	g.askMore(ctx)
-	if g.core.Verdict() == quorum.Done {
+	if g.core.Verdict() != quorum.Waiting {
 		return false // this node's copy was enough
 	}
-	slow := time.NewTimer(g.c.opts.SlowAfter)
+	slow := time.NewTimer(g.untilHedge())
 	defer slow.Stop()
 	for g.core.Verdict() == quorum.Waiting {
 		select {
 		case e := <-g.events:
 			g.report(e)
 		case <-slow.C:
-			g.c.metrics.slowReads.Inc()
-			g.core.Slow()
-			slow.Reset(g.c.opts.SlowAfter)
+			g.hedge()
+			slow.Reset(g.untilHedge())
 		case <-ctx.Done():
 			return true
 		}
-		g.askMore(ctx)
+		if ctx.Err() == nil {
+			g.askMore(ctx)
+		}
 	}
 	timeout = ctx.Err() != nil
 	if g.core.Verdict() == quorum.Impossible {
-		drain(ctx, g.events, g.core.Outstanding(), g.report)
+		drain(ctx, g.events, func() bool { return g.core.Outstanding() > 0 }, g.report)
 	}
 	return timeout
 }
 
-// askMore asks every owner that the core wants now. This node's own copy is
+// untilHedge is how long to wait before one more node is asked.
+func (g *get) untilHedge() time.Duration {
+	if g.hedgeAt.IsZero() {
+		return g.c.opts.SlowAfter
+	}
+	return max(0, time.Until(g.hedgeAt))
+}
+
+// hedge has one more node asked, if there is one and the budget allows it.
+func (g *get) hedge() {
+	g.hedgeAt = time.Time{}
+	switch {
+	case !g.core.CanHedge():
+	case g.c.hedges.spend():
+		g.c.metrics.hedges.Inc()
+		g.core.Slow()
+	default:
+		g.c.metrics.hedgesDenied.Inc()
+	}
+}
+
+// expect notes when a node that is asked now will be slow.
+func (g *get) expect(id ring.NodeID) {
+	after := g.c.readP95(id)
+	if after == 0 || after > g.c.opts.SlowAfter {
+		after = g.c.opts.SlowAfter
+	}
+	at := time.Now().Add(max(after, leastHedge))
+	if g.hedgeAt.IsZero() || at.Before(g.hedgeAt) {
+		g.hedgeAt = at
+	}
+}
+
+// leastHedge keeps hedges from chasing the scheduler's noise.
+const leastHedge = time.Millisecond
+
+// askMore asks every node that the core wants now. What this node holds is
 // read in place: it costs less than handing it to another goroutine, and
 // peers asked after it need not send a copy that is the same.
 func (g *get) askMore(ctx context.Context) {
 	for i, ok := g.core.Ask(); ok; i, ok = g.core.Ask() {
-		if g.pl.Owners[i] == g.c.opts.Self {
-			o, err := g.c.opts.Store.Get(g.ref)
+		hints := i >= len(g.pl.Owners)
+		if g.nodes[i] == g.c.opts.Self {
+			o, err := g.c.read(g.ref, g.pl, hints)
 			if err == nil && !o.Absent() {
 				g.local, g.have = o, o.Hash(g.ref.Bucket, g.ref.Key)
 			}
 			g.report(getEvent{i, o, err})
 			continue
 		}
-		req := ReadRequest{Ref: g.ref, Stamp: g.pl.Stamp, Have: g.have}
+		req := ReadRequest{Ref: g.ref, Stamp: g.pl.Stamp, Have: g.have, Hints: hints}
 		if !g.c.tasks.start(1) {
-			g.report(getEvent{owner: i, err: ErrNotReady})
+			g.report(getEvent{node: i, err: ErrNotReady})
 			continue
 		}
+		g.expect(g.nodes[i])
+		local := g.local
 		go func() {
 			defer g.c.tasks.done(1)
-			g.events <- g.read(ctx, i, req)
+			g.events <- g.read(ctx, i, req, local)
 		}()
 	}
 }
 
-// read asks one peer. Its stamp refusal is handled as in [Coordinator.replicate].
-func (g *get) read(ctx context.Context, owner int, req ReadRequest) getEvent {
-	to := g.pl.Owners[owner]
+// read asks one peer; local is the copy that req.Have is the hash of. A refused
+// stamp is handled as in [Coordinator.replicate].
+func (g *get) read(ctx context.Context, node int, req ReadRequest, local object.Object) getEvent {
+	to := g.nodes[node]
 	var reply ReadReply
 	ask := func() (err error) {
 		reply, err = g.c.opts.Peers.Read(ctx, to, req)
 		return err
 	}
-	err := g.c.timed(to, opRead, ask)
+	err := g.c.timed(ctx, to, opRead, ask)
 	if errors.Is(err, ErrStaleRing) && g.c.refreshed(ctx, to, req.Ref.Partition, req.Stamp) {
-		err = g.c.timed(to, opRead, ask)
+		err = g.c.timed(ctx, to, opRead, ask)
 	}
 	if err == nil && reply.Same {
-		reply.Object = g.local
+		reply.Object = local
 	}
-	return getEvent{owner, reply.Object, err}
+	return getEvent{node, reply.Object, err}
 }
 
 func (g *get) report(e getEvent) {
-	if e.err != nil {
-		g.causes = append(g.causes, ReplicaError{Node: g.pl.Owners[e.owner], Err: e.err})
-		g.core.Fail(e.owner)
+	if e.err == nil {
+		g.core.Reply(e.node, e.copy)
 		return
 	}
-	g.core.Reply(e.owner, e.copy)
-}
-
-// preferred orders owners by number: this node first, then those that the
-// failure detector calls alive, taking turns, then the rest.
-func (c *Coordinator) preferred(owners []ring.NodeID) []int {
-	order := make([]int, 0, len(owners))
-	var down []int
-	turn := int(c.turn.Add(1))
-	for k := range owners {
-		i := (turn + k) % len(owners)
-		switch {
-		case owners[i] == c.opts.Self:
-			order = append([]int{i}, order...)
-		case c.opts.Membership.Alive(owners[i]):
-			order = append(order, i)
-		default:
-			down = append(down, i)
-		}
+	g.causes = append(g.causes, ReplicaError{Node: g.nodes[e.node], Err: e.err})
+	if g.sloppy {
+		g.core.Extend(g.fallbacks())
 	}
-	return append(order, down...)
+	g.core.Fail(e.node)
 }

@@ -3,8 +3,6 @@ package coordinator
 import (
 	"context"
 	"errors"
-	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -62,11 +60,14 @@ type metrics struct {
 	durations *prometheus.HistogramVec
 	failures  *prometheus.CounterVec
 
-	placedAnew, slowReads                      prometheus.Counter
+	breakers *prometheus.GaugeVec
+	openings *prometheus.CounterVec
+
+	placedAnew, hedges, hedgesDenied           prometheus.Counter
+	hintsPlaced, hintsLost, stoodIn            prometheus.Counter
 	repairsDone, repairsFailed, repairsDropped prometheus.Counter
 
 	peerName func(ring.NodeID) string
-	peers    sync.Map // ring.NodeID → *peerMetrics: bounded by the members
 }
 
 // peerMetrics are the resolved handles of one peer: the request path does no
@@ -74,6 +75,8 @@ type metrics struct {
 type peerMetrics struct {
 	results  [numOps][numResults]prometheus.Counter
 	duration [numOps]prometheus.Observer
+	breaker  prometheus.Gauge
+	opened   prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, peerName func(ring.NodeID) string) (*metrics, error) {
@@ -94,8 +97,20 @@ func newMetrics(reg prometheus.Registerer, peerName func(ring.NodeID) string) (*
 			Help: "Requests that did not reach their quorum, by operation and reason."}, []string{"op", "reason"}),
 		placedAnew: counter("starling_requests_placed_anew_total",
 			"Requests that were placed again because a replica had another ring."),
-		slowReads: counter("starling_slow_reads_total",
-			"Times a get asked one more owner because those asked kept it waiting."),
+		hedges: counter("starling_hedged_reads_total",
+			"Times a get asked one more replica because one was slower than it almost always is."),
+		hedgesDenied: counter("starling_hedges_denied_total",
+			"Times a get would have hedged and the budget was used up."),
+		hintsPlaced: counter("starling_hints_placed_total",
+			"Writes that another node, or this one, keeps for a replica that did not take them."),
+		hintsLost: counter("starling_hints_unplaced_total",
+			"Hints that nobody took. A put that was not answered yet then fails; else the replica is repaired by reads and anti-entropy."),
+		stoodIn: counter("starling_puts_without_owner_total",
+			"Puts that this node took in place of owners none of which could be reached."),
+		breakers: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "starling_peer_breaker",
+			Help: "Breaker of a peer: 0 closed, 1 half open, 2 open."}, []string{"peer"}),
+		openings: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "starling_peer_breaker_opened_total",
+			Help: "Times the breaker of a peer opened."}, []string{"peer"}),
 		repairsDone:    repairs.WithLabelValues("done"),
 		repairsFailed:  repairs.WithLabelValues("failed"),
 		repairsDropped: repairs.WithLabelValues("dropped"),
@@ -103,7 +118,8 @@ func newMetrics(reg prometheus.Registerer, peerName func(ring.NodeID) string) (*
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.durations, m.failures, m.placedAnew, m.slowReads, repairs} {
+	for _, c := range []prometheus.Collector{m.requests, m.durations, m.failures, m.placedAnew, m.hedges, m.hedgesDenied,
+		m.hintsPlaced, m.hintsLost, m.stoodIn, m.breakers, m.openings, repairs} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}
@@ -111,30 +127,17 @@ func newMetrics(reg prometheus.Registerer, peerName func(ring.NodeID) string) (*
 	return m, nil
 }
 
+// peer resolves the handles of one peer.
 func (m *metrics) peer(id ring.NodeID) *peerMetrics {
-	if p, ok := m.peers.Load(id); ok {
-		return p.(*peerMetrics)
-	}
-	p := &peerMetrics{}
 	name := m.peerName(id)
+	p := &peerMetrics{breaker: m.breakers.WithLabelValues(name), opened: m.openings.WithLabelValues(name)}
 	for op := range numOps {
 		p.duration[op] = m.durations.WithLabelValues(name, opNames[op])
 		for r := range numResults {
 			p.results[op][r] = m.requests.WithLabelValues(name, opNames[op], resultNames[r])
 		}
 	}
-	actual, _ := m.peers.LoadOrStore(id, p)
-	return actual.(*peerMetrics)
-}
-
-// timed runs one request to a peer and counts it.
-func (c *Coordinator) timed(to ring.NodeID, op int, call func() error) error {
-	p := c.metrics.peer(to)
-	start := time.Now()
-	err := call()
-	p.duration[op].Observe(time.Since(start).Seconds())
-	p.results[op][resultOf(err)].Inc()
-	return err
+	return p
 }
 
 // failure counts a request that failed and hands its error on.
@@ -147,6 +150,8 @@ func (m *metrics) failure(op string, err error) error {
 	switch {
 	case errors.Is(err, ErrNotVisible):
 		reason = "not_visible"
+	case errors.Is(err, ErrHintsFull):
+		reason = "hints_full"
 	case errors.Is(err, ErrTooFewOwners):
 		reason = "too_few_owners"
 	case errors.As(err, &q) && q.Timeout:

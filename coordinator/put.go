@@ -9,163 +9,188 @@ import (
 	"starling/coordinator/quorum"
 	"starling/ring"
 	"starling/store/object"
-	"starling/store/version"
 )
 
-// maxTries bounds how often one put or get is placed anew because the ring
-// changed under it.
-const maxTries = 3
+// putKind is what became of a put at one replica, or of the hint for it.
+type putKind uint8
 
-// Put writes one key. Its errors are [*QuorumError], the sentinels of this
-// package, and what the store refused; see "What it owes".
-func (c *Coordinator) Put(ctx context.Context, req PutRequest) (PutResult, error) {
-	if req.Sibling.Op == (object.OpID{}) {
-		return PutResult{}, fmt.Errorf("%w: a put needs an operation ID", ErrInvalid)
-	}
-	if req.ReadFirst && req.Context.Empty() {
-		seen, err := c.Get(ctx, GetRequest{Bucket: req.Bucket, Key: req.Key, Consistency: req.Consistency})
-		if err != nil {
-			return PutResult{}, err
-		}
-		req.Context = version.Context{Vector: seen.Object.Vector}
-		if len(seen.Object.Live(c.nowMS())) == 0 {
-			return PutResult{Context: req.Context, Acked: seen.Received, Required: seen.Required, Coordinator: c.opts.Self}, nil
-		}
-	}
-	return c.untilPlaced(ctx, func() (PutResult, error) {
-		ref, pl, err := c.place(req.Bucket, req.Key)
-		switch {
-		case err != nil:
-			return PutResult{}, err
-		case ownerIndex(pl, c.opts.Self) >= 0:
-			return c.coordinate(ctx, ref, pl, req)
-		default:
-			return c.forward(ctx, pl, req)
-		}
-	})
-}
+const (
+	putAcked    putKind = iota
+	putFailed           // the replica will not acknowledge
+	putExcused          // nor is it owed a hint: it knows another ring
+	putHinted           // a node of its own keeps the hint
+	putKept             // a node whose copy counts already keeps the hint
+	putHintless         // nobody keeps it
+)
 
-// HandleForward coordinates a put for a node that is no owner of the key.
-func (c *Coordinator) HandleForward(ctx context.Context, req ForwardRequest) (PutResult, error) {
-	stamp := req.Stamp
-	return c.untilPlaced(ctx, func() (PutResult, error) {
-		ref, pl, err := c.place(req.Put.Bucket, req.Put.Key)
-		if err != nil {
-			return PutResult{}, err
-		}
-		if (stamp != 0 && pl.Stamp != stamp) || ownerIndex(pl, c.opts.Self) < 0 {
-			return PutResult{}, fmt.Errorf("%w: partition %d", ErrStaleRing, ref.Partition)
-		}
-		stamp = 0 // the ring may move on while we coordinate; we must stay an owner
-		return c.coordinate(ctx, ref, pl, req.Put)
-	})
-}
-
-// untilPlaced repeats a put whose replicas refused the placement, at most
-// maxTries times and only after the placement changed. The operation ID makes
-// a repeated put the same put.
-func (c *Coordinator) untilPlaced(ctx context.Context, put func() (PutResult, error)) (PutResult, error) {
-	if _, ok := ctx.Deadline(); !ok {
-		return PutResult{}, fmt.Errorf("%w: a put needs a deadline", ErrInvalid)
-	}
-	maybeApplied := false
-	for try := 1; ; try++ {
-		before := c.View()
-		res, err := put()
-		if err == nil {
-			return res, nil
-		}
-		var q *QuorumError
-		maybeApplied = maybeApplied || (errors.As(err, &q) && q.MaybeApplied)
-		if !errors.Is(err, ErrStaleRing) || try == maxTries || ctx.Err() != nil || c.View() == before {
-			return PutResult{}, c.metrics.failure("put", withMaybeApplied(err, maybeApplied, c.opts.Self))
-		}
-		c.metrics.placedAnew.Inc()
-	}
-}
-
-// withMaybeApplied keeps what an earlier try may have left behind in the
-// error of the last one.
-func withMaybeApplied(err error, maybe bool, self ring.NodeID) error {
-	var q *QuorumError
-	switch {
-	case !maybe:
-		return err
-	case errors.As(err, &q):
-		q.MaybeApplied = true
-		return err
-	default:
-		return &QuorumError{Op: "put", MaybeApplied: true, Causes: []ReplicaError{{Node: self, Err: err}}}
-	}
-}
-
-// putEvent is what became of a put at one replica.
+// putEvent is a report about one replica.
 type putEvent struct {
 	replica int
-	err     error
+	kind    putKind
+	holder  ring.NodeID  // who keeps the hint
+	cause   ReplicaError // what went wrong; Err is nil if nothing did
 }
 
-// coordinate carries out a put at this node, an owner: the local commit and
-// the fan-out run in parallel.
-func (c *Coordinator) coordinate(ctx context.Context, ref object.Ref, pl ring.Placement, req PutRequest) (PutResult, error) {
-	core := quorum.NewPut(quorum.PutConfig{
-		Owners: len(pl.Owners), Extra: pl.Extra(),
-		W:    max(required(req.Consistency.W, req.Consistency.Level, len(pl.Owners)), req.Consistency.PW),
-		PW:   req.Consistency.PW,
-		Self: ownerIndex(pl, c.opts.Self),
-	})
-	if core.Verdict() == quorum.Impossible {
-		return PutResult{}, &QuorumError{Op: "put", Required: core.Required(), Causes: []ReplicaError{{
-			Node: c.opts.Self, Err: fmt.Errorf("%w: %d", ErrTooFewOwners, len(pl.Owners))}}}
-	}
-	replicas := pl.AppendWriters(make([]ring.NodeID, 0, len(pl.Owners)+pl.Extra()))
-	if !c.tasks.start(len(replicas)) {
-		return PutResult{}, ErrNotReady
-	}
+// put is one write on its way, at the node that coordinates it.
+type put struct {
+	c        *Coordinator
+	ref      object.Ref
+	pl       ring.Placement
+	req      PutRequest
+	core     *quorum.Put
+	self     int // the replica that this node is, or stands in for
+	standsIn bool
+
+	replicas []ring.NodeID
+	up       []bool        // by replica: usable when the put began
+	holders  []ring.NodeID // by replica: who keeps its hint
+	spare    *spareNodes
+	events   chan putEvent
+	causes   []ReplicaError
+}
+
+func (c *Coordinator) newPut(ref object.Ref, pl ring.Placement, req PutRequest, self int, standsIn bool) *put {
 	req.Sibling.ModifiedMS = c.nowMS()
-	written, err := c.apply(ref, pl.Stamp, func() (object.Written, error) {
-		return c.opts.Store.Put(ref, req.Context, req.Sibling)
-	})
-	if err != nil {
-		c.tasks.done(len(replicas))
+	n := len(pl.Owners) + pl.Extra()
+	nodes := make([]ring.NodeID, n, 2*n)
+	p := &put{
+		c: c, ref: ref, pl: pl, req: req, self: self, standsIn: standsIn,
+		core: quorum.NewPut(quorum.PutConfig{
+			Owners: len(pl.Owners), Extra: pl.Extra(),
+			W:    max(required(req.Consistency.W, req.Consistency.Level, len(pl.Owners)), req.Consistency.PW),
+			PW:   req.Consistency.PW,
+			Self: self, StandIn: standsIn, Hints: c.opts.Hints != nil, Sloppy: c.sloppy(req.Consistency),
+		}),
+		replicas: pl.AppendWriters(nodes[:0]),
+		up:       make([]bool, n),
+		holders:  nodes[n : 2*n],
+		events:   make(chan putEvent, 3*n),
+	}
+	p.spare = &spareNodes{c: c, pl: pl}
+	return p
+}
+
+// run writes this node's copy, sends it to the other replicas, and waits for
+// the verdict. The deadline of ctx must be set.
+func (p *put) run(ctx context.Context, write func() (object.Written, error)) (PutResult, error) {
+	if err := p.refuse(); err != nil {
 		return PutResult{}, err
 	}
-	events := c.fanOut(ctx, ref, pl.Stamp, replicas, written)
-	causes, timeout := c.collect(ctx, core, replicas, events)
-	if core.Verdict() != quorum.Done {
-		return PutResult{}, &QuorumError{Op: "put", Required: core.Required(), Received: core.Received(),
-			MaybeApplied: true, Timeout: timeout, Causes: causes}
+	if !p.c.tasks.start(len(p.replicas)) {
+		return PutResult{}, ErrNotReady
 	}
-	return c.putResult(core, replicas, req, written), nil
+	written, err := write()
+	if err != nil {
+		p.c.tasks.done(len(p.replicas))
+		return PutResult{}, err
+	}
+	for i := range p.replicas {
+		go p.replica(ctx, i, written)
+	}
+	timeout := p.collect(ctx)
+	if p.core.Verdict() != quorum.Done {
+		need, got := p.core.Lacking()
+		return PutResult{}, &QuorumError{Op: "put", Required: need, Received: got,
+			MaybeApplied: true, Timeout: timeout, Causes: p.causes}
+	}
+	return p.result(written), nil
 }
 
-// fanOut starts one task for every replica; each reports one event.
-func (c *Coordinator) fanOut(ctx context.Context, ref object.Ref, stamp uint64, replicas []ring.NodeID, w object.Written) <-chan putEvent {
-	events := make(chan putEvent, len(replicas))
-	deadline, _ := ctx.Deadline()
-	for i, id := range replicas {
-		go func() {
-			defer c.tasks.done(1)
-			if id == c.opts.Self {
-				events <- putEvent{i, durable(w)}
-				return
-			}
-			// The answer to the client must not end the copies still on
-			// their way.
-			sendCtx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
-			defer cancel()
-			events <- putEvent{i, c.replicate(sendCtx, id, ReplicateRequest{Ref: ref, Stamp: stamp, Object: w.Object})}
-		}()
+// refuse answers a put that cannot be done before anything is written: the
+// partition has too few owners, or too few nodes are up, or nobody had room
+// for the hints lately. The replicas that are down have failed from then on, so
+// that the put is not done before they have their hints.
+func (p *put) refuse() error {
+	fail := &QuorumError{Op: "put", Required: p.core.Required()}
+	if p.core.Verdict() == quorum.Impossible {
+		fail.Causes = []ReplicaError{{Node: p.c.opts.Self, Err: fmt.Errorf("%w: %d", ErrTooFewOwners, len(p.pl.Owners))}}
+		return fail
 	}
-	return events
+	down, ownersUp := 0, 0
+	for i, id := range p.replicas {
+		p.up[i] = p.c.usable(id)
+		switch {
+		case !p.up[i]:
+			down++
+			p.report(putEvent{replica: i, kind: putFailed, cause: ReplicaError{id, errDown}})
+		case i < len(p.pl.Owners):
+			ownersUp++
+		}
+	}
+	if down == 0 {
+		return nil
+	}
+	votes := len(p.replicas) - down
+	if p.c.sloppy(p.req.Consistency) {
+		spare := p.spare.count()
+		if p.standsIn {
+			spare++
+		}
+		votes += min(down, spare)
+	}
+	if ownersUp < p.req.Consistency.PW || votes < p.core.Required() {
+		fail.Causes = p.causes
+		return fail
+	}
+	return p.refuseHintless()
+}
+
+// refuseHintless refuses a put whose hints nobody would keep.
+func (p *put) refuseHintless() error {
+	if p.c.opts.Hints == nil {
+		return nil
+	}
+	for i, id := range p.replicas {
+		if !p.up[i] && !p.c.roomForHints(id) {
+			return &QuorumError{Op: "put", Required: p.core.Required(), Causes: []ReplicaError{{Node: id, Err: errDown},
+				{Node: p.c.opts.Self, Err: fmt.Errorf("%w at every node that could keep one", ErrHintsFull)}}}
+		}
+	}
+	return nil
+}
+
+// errDown is the failure of a replica that was not asked.
+var errDown = fmt.Errorf("%w: it is down as far as this node knows", ErrUnreachable)
+
+// replica brings the write to one replica, or a hint for it to another node.
+func (p *put) replica(ctx context.Context, i int, w object.Written) {
+	defer p.c.tasks.done(1)
+	id := p.replicas[i]
+	if i == p.self {
+		p.own(i, w)
+		if !p.standsIn {
+			return
+		}
+	}
+	// The answer to the client must not end the copies still on their way.
+	deadline, _ := ctx.Deadline()
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
+	defer cancel()
+	if p.up[i] {
+		err := p.c.replicate(ctx, id, ReplicateRequest{Ref: p.ref, Stamp: p.pl.Stamp, Object: w.Object})
+		switch {
+		case err == nil:
+			p.events <- putEvent{replica: i, kind: putAcked}
+			return
+		case errors.Is(err, ErrStaleRing):
+			p.events <- putEvent{replica: i, kind: putExcused, cause: ReplicaError{id, err}}
+			p.keepHint(i, w.Object, ReplicaError{})
+			return
+		}
+		p.events <- putEvent{replica: i, kind: putFailed, cause: ReplicaError{id, err}}
+	}
+	if i != p.self {
+		p.hint(ctx, i, w.Object)
+	}
 }
 
 // replicate sends a copy to one peer. A peer whose ring is older than ours is
 // brought up to date and asked once more.
 func (c *Coordinator) replicate(ctx context.Context, to ring.NodeID, req ReplicateRequest) error {
-	err := c.timed(to, opReplicate, func() error { return c.opts.Peers.Replicate(ctx, to, req) })
+	send := func() error { return c.opts.Peers.Replicate(ctx, to, req) }
+	err := c.timed(ctx, to, opReplicate, send)
 	if errors.Is(err, ErrStaleRing) && c.refreshed(ctx, to, req.Ref.Partition, req.Stamp) {
-		err = c.timed(to, opReplicate, func() error { return c.opts.Peers.Replicate(ctx, to, req) })
+		err = c.timed(ctx, to, opReplicate, send)
 	}
 	return err
 }
@@ -180,40 +205,74 @@ func (c *Coordinator) refreshed(ctx context.Context, peer ring.NodeID, partition
 	return c.stampNow(partition) == stamp
 }
 
+// own reports on the copy of this node.
+func (p *put) own(i int, w object.Written) {
+	e := putEvent{replica: i}
+	done, undone := putAcked, putFailed
+	if p.standsIn {
+		e.holder, done, undone = p.c.opts.Self, putHinted, putHintless
+	}
+	e.kind = done
+	if err := durable(w); err != nil {
+		e.kind, e.cause = undone, ReplicaError{p.c.opts.Self, err}
+	}
+	p.events <- e
+}
+
 // stragglersWait is how long a request that cannot succeed any more waits for
 // the answers still under way, so that its error says who holds the write.
 const stragglersWait = 50 * time.Millisecond
 
 // collect feeds events to the core until it has a verdict or ctx ends.
-func (c *Coordinator) collect(ctx context.Context, core *quorum.Put, replicas []ring.NodeID, events <-chan putEvent) (causes []ReplicaError, timeout bool) {
+func (p *put) collect(ctx context.Context) (timeout bool) {
 	report := func(e putEvent) {
-		if e.err == nil {
-			core.Ack(e.replica)
-			return
-		}
-		core.Fail(e.replica)
-		causes = append(causes, ReplicaError{Node: replicas[e.replica], Err: e.err})
-		timeout = timeout || ctx.Err() != nil || errors.Is(e.err, context.DeadlineExceeded)
+		p.report(e)
+		timeout = timeout || e.cause.Err != nil && (ctx.Err() != nil || errors.Is(e.cause.Err, context.DeadlineExceeded))
 	}
-	for core.Verdict() == quorum.Waiting {
+	for p.core.Verdict() == quorum.Waiting {
 		select {
-		case e := <-events:
+		case e := <-p.events:
 			report(e)
 		case <-ctx.Done():
-			return causes, true
+			return true
 		}
 	}
-	if core.Verdict() == quorum.Impossible {
-		drain(ctx, events, len(replicas)-core.Received()-len(causes), report)
+	if p.core.Verdict() == quorum.Impossible {
+		drain(ctx, p.events, p.core.Unheard, report)
 	}
-	return causes, timeout
+	return timeout
 }
 
-// drain reports up to n more events, those that come within stragglersWait.
-func drain[E any](ctx context.Context, events <-chan E, n int, report func(E)) {
+// report tells the core what happened and keeps what the answer will say.
+func (p *put) report(e putEvent) {
+	switch e.kind {
+	case putAcked:
+		p.core.Ack(e.replica)
+	case putFailed:
+		p.core.Fail(e.replica)
+	case putExcused:
+		p.core.Excuse(e.replica)
+		p.core.Fail(e.replica)
+	case putHinted:
+		p.core.Hint(e.replica)
+		p.holders[e.replica] = e.holder
+	case putKept:
+		p.core.Keep(e.replica)
+		p.holders[e.replica] = e.holder
+	case putHintless:
+		p.core.NoHint(e.replica)
+	}
+	if e.cause.Err != nil {
+		p.causes = append(p.causes, e.cause)
+	}
+}
+
+// drain reports the events that come within stragglersWait, as long as more
+// of them are to come.
+func drain[E any](ctx context.Context, events <-chan E, more func() bool, report func(E)) {
 	ctx, cancel := context.WithTimeout(ctx, stragglersWait)
 	defer cancel()
-	for range n {
+	for more() {
 		select {
 		case e := <-events:
 			report(e)
@@ -223,20 +282,24 @@ func drain[E any](ctx context.Context, events <-chan E, n int, report func(E)) {
 	}
 }
 
-func (c *Coordinator) putResult(core *quorum.Put, replicas []ring.NodeID, req PutRequest, w object.Written) PutResult {
+func (p *put) result(w object.Written) PutResult {
 	res := PutResult{
-		Context: w.Object.Reply(req.Context, w.Dot), Dot: w.Dot, ModifiedMS: req.Sibling.ModifiedMS,
-		Acked: core.Received(), Required: core.Required(), Coordinator: c.opts.Self,
-		Replicas: make([]Receipt, len(replicas)),
+		Context: w.Object.Reply(p.req.Context, w.Dot), Dot: w.Dot, ModifiedMS: p.req.Sibling.ModifiedMS,
+		Required: p.core.Required(), Coordinator: p.c.opts.Self, Replicas: make([]Receipt, len(p.replicas)),
 	}
-	for i, id := range replicas {
-		res.Replicas[i] = Receipt{Node: id}
+	for i, id := range p.replicas {
+		r := Receipt{Node: id}
 		switch {
-		case core.Acked(i):
-			res.Replicas[i].Outcome = OutcomeAcked
-		case core.Failed(i):
-			res.Replicas[i].Outcome = OutcomeFailed
+		case p.core.Acked(i):
+			r.Outcome = OutcomeAcked
+			res.Acked++
+		case p.core.Hinted(i):
+			r.Outcome, r.Holder = OutcomeHinted, p.holders[i]
+			res.Hinted++
+		case p.core.Failed(i):
+			r.Outcome = OutcomeFailed
 		}
+		res.Replicas[i] = r
 	}
 	for _, s := range w.Object.Siblings {
 		if s.Dot == w.Dot { // a repeated put was stamped by its first try
@@ -245,69 +308,3 @@ func (c *Coordinator) putResult(core *quorum.Put, replicas []ring.NodeID, req Pu
 	}
 	return res
 }
-
-// forward hands a put to an owner, the likeliest first. An owner whose
-// outcome is unknown may have taken the put; the next one is given the same
-// operation ID, so the two cannot become two siblings for a reader.
-func (c *Coordinator) forward(ctx context.Context, pl ring.Placement, req PutRequest) (PutResult, error) {
-	fail := &QuorumError{Op: "put", Required: required(req.Consistency.W, req.Consistency.Level, len(pl.Owners)) + pl.Extra()}
-	order := c.preferred(pl.Owners)
-	for n, i := range order {
-		to := pl.Owners[i]
-		tryCtx, cancel := shareOfDeadline(ctx, len(order)-n)
-		res, err := c.forwardTo(tryCtx, to, pl, req)
-		cancel()
-		if err == nil || !triesElsewhere(err) {
-			return res, err
-		}
-		fail.Causes = append(fail.Causes, ReplicaError{Node: to, Err: err})
-		fail.MaybeApplied = fail.MaybeApplied || errors.Is(err, ErrUnknown)
-		if ctx.Err() != nil {
-			fail.Timeout = true
-			break
-		}
-		if c.stampNow(uint32(pl.Partition)) != pl.Stamp {
-			break // the ring changed: Put places the key anew
-		}
-	}
-	return PutResult{}, fail
-}
-
-func (c *Coordinator) forwardTo(ctx context.Context, to ring.NodeID, pl ring.Placement, req PutRequest) (res PutResult, err error) {
-	send := func() error {
-		res, err = c.opts.Peers.Forward(ctx, to, ForwardRequest{Put: req, Stamp: pl.Stamp})
-		return err
-	}
-	err = c.timed(to, opForward, send)
-	if errors.Is(err, ErrStaleRing) && c.refreshed(ctx, to, uint32(pl.Partition), pl.Stamp) {
-		err = c.timed(to, opForward, send)
-	}
-	return res, err
-}
-
-// triesElsewhere tells failures of one owner from answers that every owner
-// would give.
-func triesElsewhere(err error) bool {
-	var q *QuorumError
-	if errors.As(err, &q) {
-		return false
-	}
-	for _, e := range []error{ErrUnreachable, ErrUnknown, ErrNotReady, ErrOverloaded, ErrStaleRing, context.DeadlineExceeded} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
-}
-
-// shareOfDeadline leaves time for the tries that may follow: half of what is
-// left, or all of it for the last.
-func shareOfDeadline(ctx context.Context, tries int) (context.Context, context.CancelFunc) {
-	deadline, ok := ctx.Deadline()
-	if !ok || tries <= 1 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, time.Until(deadline)/2)
-}
-
-func (c *Coordinator) nowMS() int64 { return c.opts.Now().UnixMilli() }

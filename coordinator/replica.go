@@ -9,12 +9,16 @@ import (
 	"starling/store/object"
 )
 
-// HandleRead answers this node's copy of an object.
+// HandleRead answers this node's copy of an object, or what its hints hold.
 func (c *Coordinator) HandleRead(_ context.Context, req ReadRequest) (ReadReply, error) {
-	if err := c.checkStamp(req.Ref, req.Stamp); err != nil {
+	pl, err := c.checkPlacement(req.Ref, req.Stamp)
+	if err != nil {
 		return ReadReply{}, err
 	}
-	o, err := c.opts.Store.Get(req.Ref)
+	if !req.Hints && !holds(pl, c.opts.Self) {
+		return ReadReply{}, staleRing(req.Ref)
+	}
+	o, err := c.read(req.Ref, pl, req.Hints)
 	if err != nil {
 		return ReadReply{}, err
 	}
@@ -24,9 +28,24 @@ func (c *Coordinator) HandleRead(_ context.Context, req ReadRequest) (ReadReply,
 	return ReadReply{Object: o}, nil
 }
 
-// HandleReplicate merges an object into this node's copy and returns when
-// the result is durable.
+// read is what this node holds of a key: its copy where it is a replica, with
+// its hints merged in where they are asked for.
+func (c *Coordinator) read(ref object.Ref, pl ring.Placement, hints bool) (o object.Object, err error) {
+	if holds(pl, c.opts.Self) {
+		if o, err = c.opts.Store.Get(ref); err != nil || !hints {
+			return o, err
+		}
+	}
+	kept, err := c.hinted(ref)
+	return object.Merge(o, kept), err
+}
+
+// HandleReplicate merges an object into this node's copy, or into its hint for
+// the replica that it is to stand in for, and returns when the result is durable.
 func (c *Coordinator) HandleReplicate(_ context.Context, req ReplicateRequest) error {
+	if req.For != (ring.NodeID{}) && req.For != c.opts.Self {
+		return c.takeHint(req)
+	}
 	w, err := c.apply(req.Ref, req.Stamp, func() (object.Written, error) {
 		return c.opts.Store.Merge(req.Ref, req.Object)
 	})
@@ -38,28 +57,44 @@ func (c *Coordinator) HandleReplicate(_ context.Context, req ReplicateRequest) e
 
 // apply writes a copy while the view in force still has this stamp.
 func (c *Coordinator) apply(ref object.Ref, stamp uint64, write func() (object.Written, error)) (object.Written, error) {
-	c.gate.RLock()
-	defer c.gate.RUnlock()
-	if err := c.checkStamp(ref, stamp); err != nil {
-		return object.Written{}, err
-	}
-	return write()
+	return c.applyHint(ref, stamp, c.opts.Self, write)
 }
 
-func (c *Coordinator) checkStamp(ref object.Ref, stamp uint64) error {
+// applyHint is apply for the copy of another node, which must be a replica of
+// the partition.
+func (c *Coordinator) applyHint(ref object.Ref, stamp uint64, target ring.NodeID, write func() (object.Written, error)) (object.Written, error) {
+	c.gate.RLock()
+	defer c.gate.RUnlock()
+	pl, err := c.checkPlacement(ref, stamp)
+	switch {
+	case err != nil:
+		return object.Written{}, err
+	case !holds(pl, target):
+		return object.Written{}, staleRing(ref)
+	default:
+		return write()
+	}
+}
+
+// checkPlacement finds the placement of a key whose sender goes by this stamp.
+func (c *Coordinator) checkPlacement(ref object.Ref, stamp uint64) (ring.Placement, error) {
 	v := c.View()
 	if v == nil {
-		return ErrNotReady
+		return ring.Placement{}, ErrNotReady
 	}
 	parts := v.Ring().Config().Partitions
 	if int(ref.Partition) >= parts || ring.Partition(ref.Bucket, ref.Key, parts) != int(ref.Partition) {
-		return fmt.Errorf("%w: the key is not of partition %d", ErrInvalid, ref.Partition)
+		return ring.Placement{}, fmt.Errorf("%w: the key is not of partition %d", ErrInvalid, ref.Partition)
 	}
 	pl := v.Placement(int(ref.Partition))
-	if pl.Stamp != stamp || !holds(pl, c.opts.Self) {
-		return fmt.Errorf("%w: partition %d", ErrStaleRing, ref.Partition)
+	if pl.Stamp != stamp {
+		return pl, staleRing(ref)
 	}
-	return nil
+	return pl, nil
+}
+
+func staleRing(ref object.Ref) error {
+	return fmt.Errorf("%w: partition %d", ErrStaleRing, ref.Partition)
 }
 
 // durable waits for a write's sync. After it began, a failure leaves the

@@ -3,7 +3,9 @@ package coordinator
 import (
 	"context"
 	"fmt"
+	"time"
 
+	"starling/coordinator/health"
 	"starling/ring"
 	"starling/store/object"
 	"starling/store/version"
@@ -69,8 +71,9 @@ type GetResult struct {
 	// Object holds every sibling and tombstone; zero when no replica has the
 	// key. Its vector is the context that the reader has now seen.
 	Object object.Object
-	// Required and Received are replica answers.
-	Required, Received int
+	// Required and Received are replica answers; Hinted of Received came
+	// from the hints of fallbacks.
+	Required, Received, Hinted int
 }
 
 // PutRequest is a write, or with Sibling.Tombstone a delete, of one key.
@@ -107,6 +110,8 @@ type PutResult struct {
 type Receipt struct {
 	Node    ring.NodeID
 	Outcome Outcome
+	// Holder keeps the hint for Node where the outcome is hinted; else zero.
+	Holder ring.NodeID
 }
 
 // Outcome is what is known of a write at one replica.
@@ -142,6 +147,9 @@ type ReadRequest struct {
 	// Have, when not zero, is the hash of the copy that the asker holds: a
 	// replica with the same one answers Same and sends no object.
 	Have uint64
+	// Hints asks a node that is no replica of the key for the merge of what
+	// its hints hold of it; the zero object if none does.
+	Hints bool
 }
 
 // ReadReply is a replica's copy of an object.
@@ -155,12 +163,57 @@ type ReplicateRequest struct {
 	Ref    object.Ref
 	Stamp  uint64
 	Object object.Object
+	// For, when not zero, is the replica that the receiver stands in for: the
+	// object becomes a hint for it. The receiver may be any member; the
+	// one it stands in for must be a replica under Stamp.
+	For ring.NodeID
 }
 
 // ForwardRequest hands a whole put to a replica that coordinates it.
 type ForwardRequest struct {
 	Put   PutRequest
 	Stamp uint64
+}
+
+// Copy describes what a node holds of a key, without the values.
+type Copy struct {
+	Vector version.Vector
+	// Hash is that of [object.Object.Hash]; 0: nothing is held.
+	Hash     uint64
+	Siblings []SiblingInfo
+}
+
+// SiblingInfo is a sibling without its value, of which Bytes is the length.
+type SiblingInfo struct {
+	Dot                   version.Dot
+	Bytes                 int
+	ModifiedMS, ExpiresMS int64
+	Tombstone             bool
+}
+
+// HintCopy is what a node holds of a key for another.
+type HintCopy struct {
+	For  ring.NodeID
+	Copy Copy
+}
+
+// InspectReply is all that a node holds of a key.
+type InspectReply struct {
+	Copy Copy
+	// Hints are those that the node keeps for others, ordered by whom for.
+	Hints []HintCopy
+	// Leaf is the number of the key's Merkle leaf, LeafSum and LeafKeys what
+	// it holds. Meant for replicas; zero elsewhere.
+	Leaf              int
+	LeafSum, LeafKeys uint64
+}
+
+// NodeStatus is what a member says of itself to the others.
+type NodeStatus struct {
+	// Hints and HintBytes are those that it keeps for others.
+	Hints, HintBytes int64
+	// Draining: it is stopping.
+	Draining bool
 }
 
 // Replica is what a node does for the coordinators of others. The node-to-node
@@ -178,4 +231,65 @@ type Peers interface {
 	Read(ctx context.Context, to ring.NodeID, req ReadRequest) (ReadReply, error)
 	Replicate(ctx context.Context, to ring.NodeID, req ReplicateRequest) error
 	Forward(ctx context.Context, to ring.NodeID, req ForwardRequest) (PutResult, error)
+}
+
+// Diagnosis is what a node answers those who ask how it and its copies are.
+type Diagnosis interface {
+	HandleInspect(ctx context.Context, ref object.Ref) (InspectReply, error)
+	HandleStatus(ctx context.Context) (NodeStatus, error)
+}
+
+// Probes carries a [Diagnosis] to another member. Ping is a round trip that
+// asks nothing.
+type Probes interface {
+	Ping(ctx context.Context, to ring.NodeID) error
+	Inspect(ctx context.Context, to ring.NodeID, ref object.Ref) (InspectReply, error)
+	Status(ctx context.Context, to ring.NodeID) (NodeStatus, error)
+}
+
+// Role is a node's part in the placement of a key.
+type Role uint8
+
+// The roles. A displaced node was an owner until the ring changed.
+const (
+	RoleOwner Role = iota
+	RolePending
+	RoleDisplaced
+	RoleFallback
+)
+
+// String is the role's name in the API.
+func (r Role) String() string { return [...]string{"owner", "pending", "displaced", "fallback"}[r] }
+
+// Explanation is what every replica and fallback holds of a key.
+type Explanation struct {
+	Partition int
+	// Agree: every owner and pending node answered, and all hold the same.
+	Agree bool
+	// Replicas are the owners, pending, displaced and fallback nodes, each
+	// in the order of the ring. All are asked.
+	Replicas []ExplainedReplica
+}
+
+// ExplainedReplica is one node's part of an [Explanation].
+type ExplainedReplica struct {
+	Node ring.NodeID
+	Role Role
+	// Alive: it answered, or requests go to it.
+	Alive bool
+	// Reply is meant where Err is nil.
+	Reply InspectReply
+	Err   error
+}
+
+// PeerStatus is how another member looks from this node.
+type PeerStatus struct {
+	Node ring.NodeID
+	// Usable: requests go to it. Breaker is closed, half-open or open.
+	Usable  bool
+	Breaker health.State
+	// InFlight counts the calls under way to it.
+	InFlight int
+	// ReadP95 and WriteP95 are its recent latencies; 0: not known.
+	ReadP95, WriteP95 time.Duration
 }

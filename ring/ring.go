@@ -131,6 +131,12 @@ func (r *Ring) Config() Config { return r.cfg }
 // Members are the members sorted by ID. The caller may modify the slice.
 func (r *Ring) Members() []Member { return slices.Clone(r.members) }
 
+// Has reports whether id is a member.
+func (r *Ring) Has(id NodeID) bool {
+	_, ok := r.index(id)
+	return ok
+}
+
 // Targets are the nodes that should keep partition p: the first min(N, members not draining) of Order(p). The caller
 // must not modify the slice.
 func (r *Ring) Targets(p int) []NodeID {

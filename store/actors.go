@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"slices"
 	"sync"
@@ -13,6 +14,9 @@ import (
 // sequenceBlock is how many sequences are reserved by one synced write.
 const sequenceBlock = 1 << 16
 
+// maxHintActors bounds the hint rows whose actors a store remembers.
+const maxHintActors = 1 << 16
+
 // tenancy is the use of one partition under one actor.
 type tenancy struct {
 	actor version.Actor
@@ -22,7 +26,8 @@ type tenancy struct {
 }
 
 // actors mints dots. It gives every partition an actor when it first needs
-// one, and a new one whenever the old may have forgotten a write of its own.
+// one, every hint row one of its own, and a new one whenever the old may have
+// forgotten a write of its own.
 type actors struct {
 	rand    io.Reader
 	reserve func(next uint64) // makes durable that sequences below next are spent
@@ -30,6 +35,8 @@ type actors struct {
 
 	mu      sync.Mutex
 	held    map[uint32]tenancy
+	hinted  map[uint64]version.Dot // the last dot minted in a hint row, by hintID
+	seed    maphash.Seed
 	vouched bool
 	next    uint64 // the next sequence
 	limit   uint64 // the first that is not reserved
@@ -51,6 +58,51 @@ func (a *actors) mint(partition uint32, held, claimed version.Vector) (version.D
 	}
 	return version.Dot{Actor: t.actor, Seq: a.sequence()}, nil
 }
+
+// mintHint makes a new dot for a hint row of a key of the partition. The row's
+// last actor mints again only if the row shows all that it minted: then it has
+// forgotten nothing, whatever became of the row in between. The dot must be
+// kept once it is in the row.
+func (a *actors) mintHint(row []byte, partition uint32, held, claimed version.Vector) (version.Dot, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	last, ok := a.hinted[a.hintID(row)]
+	if !ok || held.Max(last.Actor) != last.Seq || forgot(last.Actor, held, claimed) {
+		data := version.Vector{{Actor: a.held[partition].actor, Seq: 1}}
+		actor, err := a.fresh(held, claimed, data)
+		if err != nil {
+			return version.Dot{}, err
+		}
+		last.Actor = actor
+	}
+	return version.Dot{Actor: last.Actor, Seq: a.sequence()}, nil
+}
+
+// keep remembers the dot that was minted last in a hint row. To forget a row,
+// here any other one, is always safe: it costs an entry of its vector.
+func (a *actors) keep(row []byte, d version.Dot) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	id := a.hintID(row)
+	if _, ok := a.hinted[id]; !ok && len(a.hinted) == maxHintActors {
+		for other := range a.hinted {
+			delete(a.hinted, other)
+			break
+		}
+	}
+	a.hinted[id] = d
+}
+
+// dropHint ends the use of a hint row's actor.
+func (a *actors) dropHint(row []byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.hinted, a.hintID(row))
+}
+
+// hintID stands for a hint row. Should two rows ever share one, they take turns
+// in replacing each other's actors.
+func (a *actors) hintID(row []byte) uint64 { return maphash.Bytes(a.seed, row) }
 
 // forgot reports whether others know a write of the actor to a key that the
 // stored object of the key does not.

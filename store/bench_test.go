@@ -148,8 +148,46 @@ func BenchmarkMerge(b *testing.B) {
 	var seq atomic.Uint64
 	share(b, 8, func(rng *rand.Rand) error {
 		d := version.Dot{Actor: 7, Seq: seq.Add(1)}
-		o := object.Object{Vector: version.Vector{d}, Siblings: []object.Sibling{{Dot: d, Value: value}}}
+		sib := object.Sibling{Dot: d, Value: value}
+		binary.BigEndian.PutUint64(sib.Op[:], d.Seq)
+		o := object.Object{Vector: version.Vector{d}, Siblings: []object.Sibling{sib}}
 		w, err := s.Merge(benchRef(rng.IntN(benchKeys)), o)
+		if err != nil {
+			return err
+		}
+		return w.Wait()
+	})
+}
+
+// BenchmarkHinted asks for the hints of a key, as every read does that meets an
+// owner that is down: in a store without hints, and in one that has some for
+// two targets but none of the key.
+func BenchmarkHinted(b *testing.B) {
+	for _, targets := range []int{0, 2} {
+		b.Run(fmt.Sprintf("targets=%d", targets), func(b *testing.B) {
+			s := benchStore(b, Options{HintsMaxBytes: 1 << 30, HintsMaxTargetBytes: 1 << 30})
+			for i := range targets * 1000 {
+				if _, err := s.MergeHint([16]byte{byte(i%targets + 1)}, benchRef(i), foreign(7, 1, "v")); err != nil {
+					b.Fatal(err)
+				}
+			}
+			share(b, 2, func(rng *rand.Rand) error {
+				_, err := s.Hinted(benchRef(benchKeys + rng.IntN(benchKeys)))
+				return err
+			})
+		})
+	}
+}
+
+// BenchmarkMergeHint takes in hints of 1000 bytes that supersede what is there.
+func BenchmarkMergeHint(b *testing.B) {
+	s := benchStore(b, Options{HintsMaxBytes: 1 << 30, HintsMaxTargetBytes: 1 << 30})
+	value := benchValue()
+	var seq atomic.Uint64
+	share(b, 8, func(rng *rand.Rand) error {
+		d := version.Dot{Actor: 7, Seq: seq.Add(1)}
+		o := object.Object{Vector: version.Vector{d}, Siblings: []object.Sibling{{Dot: d, Value: value}}}
+		w, err := s.MergeHint([16]byte{1}, benchRef(rng.IntN(benchKeys)), o)
 		if err != nil {
 			return err
 		}

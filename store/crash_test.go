@@ -21,6 +21,7 @@ var crashSeeds = flag.Int("store.crashseeds", 4, "random histories of TestCrashe
 
 const (
 	crashPartitions = 3
+	crashTargets    = 2
 	crashKeys       = 8
 	crashWriters    = 4
 	crashSteps      = 30 // of each writer
@@ -28,23 +29,50 @@ const (
 
 // attempt is a write that a store took, acknowledged or not.
 type attempt struct {
-	ref     object.Ref
+	name    hintName // without a target for data
 	value   string
 	context version.Context // what it superseded
 }
 
 // history knows every write that was tried on one directory, over all its
-// crashes. It is the oracle of the crash tests.
+// crashes. It is the oracle of the crash tests. Data and the hints of each
+// target are worlds of their own.
 type history struct {
-	mu     sync.Mutex
-	writes map[version.Dot]attempt
-	byRef  map[object.Ref][]version.Dot
-	acked  map[version.Dot]bool
-	remote uint64 // foreign writes so far
+	mu        sync.Mutex
+	writes    map[version.Dot]attempt
+	byName    map[hintName][]version.Dot
+	acked     map[version.Dot]bool
+	delivered map[hintName]object.Object // what the hints' targets hold
+	remote    uint64                     // foreign writes so far
 }
 
 func newHistory() *history {
-	return &history{writes: map[version.Dot]attempt{}, byRef: map[object.Ref][]version.Dot{}, acked: map[version.Dot]bool{}}
+	return &history{
+		writes: map[version.Dot]attempt{}, byName: map[hintName][]version.Dot{}, acked: map[version.Dot]bool{},
+		delivered: map[hintName]object.Object{},
+	}
+}
+
+// past is what a crash must not undo.
+type past struct {
+	acked     map[version.Dot]bool
+	delivered map[hintName]object.Object
+}
+
+// crash cuts the power. What is acknowledged is taken down before, and what is
+// delivered after, as a hint may be deleted in between.
+func (h *history) crash(cut func() *vfs.MemFS) (*vfs.MemFS, past) {
+	p := h.past()
+	fs := cut()
+	p.delivered = h.past().delivered
+	return fs, p
+}
+
+// past is what a clean stop must not undo.
+func (h *history) past() past {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return past{maps.Clone(h.acked), maps.Clone(h.delivered)}
 }
 
 // tried records a write under a dot that must be new. What a store minted after
@@ -56,7 +84,7 @@ func (h *history) tried(t testing.TB, d version.Dot, a attempt) {
 		t.Errorf("dot %v was minted twice", d)
 	}
 	h.writes[d] = a
-	h.byRef[a.ref] = append(h.byRef[a.ref], d)
+	h.byName[a.name] = append(h.byName[a.name], d)
 }
 
 func (h *history) acknowledge(dots ...version.Dot) {
@@ -67,50 +95,62 @@ func (h *history) acknowledge(dots ...version.Dot) {
 	}
 }
 
-// acknowledged is a copy of what was acknowledged up to now.
-func (h *history) acknowledged() map[version.Dot]bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	out := make(map[version.Dot]bool, len(h.acked))
-	for d := range h.acked {
-		out[d] = true
-	}
-	return out
-}
-
 // nextRemote makes an object that a replica elsewhere wrote blindly, under an
 // actor that wrote nothing else.
-func (h *history) nextRemote(t testing.TB, ref object.Ref, value string) object.Object {
+func (h *history) nextRemote(t testing.TB, name hintName, value string) object.Object {
 	h.mu.Lock()
 	h.remote++
 	o := foreign(version.Actor(h.remote), 1, value)
 	h.mu.Unlock()
-	h.tried(t, o.Siblings[0].Dot, attempt{ref: ref, value: value})
+	h.tried(t, o.Siblings[0].Dot, attempt{name: name, value: value})
 	return o
 }
 
-// step does one random write, and now and then does not wait for it.
+// deliver merges a hint into what its target holds.
+func (h *history) deliver(name hintName, o object.Object) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.delivered[name] = object.Merge(h.delivered[name], o)
+}
+
+// step does one random write to data or to a hint, and now and then does not
+// wait for it.
 func (h *history) step(t testing.TB, s *Store, rng *rand.Rand, ref object.Ref) {
+	name, put, merge, read := hintName{ref: ref}, s.Put, s.Merge, s.Get
+	if rng.IntN(2) == 0 {
+		name.target = testTarget(1 + rng.IntN(crashTargets))
+		put = func(ref object.Ref, c version.Context, sib object.Sibling) (object.Written, error) {
+			return s.PutHint(name.target, ref, c, sib)
+		}
+		merge = func(ref object.Ref, o object.Object) (object.Written, error) { return s.MergeHint(name.target, ref, o) }
+		read = func(ref object.Ref) (object.Object, error) { return hintOf(t, s, name), nil }
+	}
 	value := fmt.Sprintf("%d-%s", rng.Uint32(), strings.Repeat("v", rng.IntN(3000)))
 	var c version.Context
-	old, err := s.Get(ref)
+	old, err := read(ref)
 	if err != nil {
 		t.Error(err)
 		return
 	}
 	var w object.Written
-	switch rng.IntN(6) {
-	case 0: // what is there comes back from another replica
-		w, err = s.Merge(ref, old)
-	case 1:
-		w, err = s.Merge(ref, h.nextRemote(t, ref, value))
+	switch n := rng.IntN(8); {
+	case n < 2 && name.target != [16]byte{}:
+		h.deliver(name, old)
+		if _, err := s.DropHint(name.target, ref, old.Hash(ref.Bucket, ref.Key)); err != nil {
+			t.Error(err)
+		}
+		return
+	case n == 2: // what is there comes back from another replica
+		w, err = merge(ref, old)
+	case n == 3:
+		w, err = merge(ref, h.nextRemote(t, name, value))
 	default:
 		if rng.IntN(3) > 0 || len(old.Siblings) > 5 {
 			c = old.Context()
 		}
-		w, err = s.Put(ref, c, object.Sibling{Value: []byte(value), Op: object.OpID{byte(rng.Uint32())}})
+		w, err = put(ref, c, object.Sibling{Value: []byte(value), Op: object.OpID{byte(rng.Uint32())}})
 		if err == nil && w.Changed {
-			h.tried(t, w.Dot, attempt{ref: ref, value: value, context: c})
+			h.tried(t, w.Dot, attempt{name: name, value: value, context: c})
 		}
 	}
 	if err == nil && rng.IntN(4) > 0 {
@@ -129,26 +169,32 @@ func (h *history) step(t testing.TB, s *Store, rng *rand.Rand, ref object.Ref) {
 }
 
 // check holds a recovered store to the writes that were acknowledged before
-// the crash: each is there, or a write that superseded it.
-func (h *history) check(t testing.TB, s *Store, acked map[version.Dot]bool) {
+// the crash: each is there, or a write that superseded it; those to hints may
+// be with their targets instead.
+func (h *history) check(t testing.TB, s *Store, p past) {
 	t.Helper()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	objects := make(map[object.Ref]object.Object)
+	objects := checkHints(t, s)
 	for p := range uint32(crashPartitions) {
 		for ref, o := range checkPartition(t, s, p) {
-			objects[ref] = o
-			for _, sib := range o.Siblings {
-				if a, ok := h.writes[sib.Dot]; !ok || a.ref != ref || a.value != string(sib.Value) {
-					t.Errorf("%v holds %v with %.20q, which nobody wrote", ref, sib.Dot, sib.Value)
-				}
+			objects[hintName{ref: ref}] = o
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for name, o := range objects {
+		for _, sib := range o.Siblings {
+			if a, ok := h.writes[sib.Dot]; !ok || a.name != name || a.value != string(sib.Value) {
+				t.Errorf("%v holds %v with %.20q, which nobody wrote", name, sib.Dot, sib.Value)
 			}
 		}
 	}
-	for d := range acked {
+	for name, o := range p.delivered {
+		objects[name] = object.Merge(o, objects[name])
+	}
+	for d := range p.acked {
 		a := h.writes[d]
-		if o := objects[a.ref]; !hasDot(o, d) && !h.superseded(o, d) {
-			t.Errorf("acknowledged write %v to %v is lost", d, a.ref)
+		if o := objects[a.name]; !hasDot(o, d) && !h.superseded(o, d) {
+			t.Errorf("acknowledged write %v to %v is lost", d, a.name)
 		}
 	}
 }
@@ -159,7 +205,7 @@ func (h *history) superseded(o object.Object, d version.Dot) bool {
 	if !o.Vector.Covers(d) {
 		return false
 	}
-	for _, e := range h.byRef[h.writes[d].ref] {
+	for _, e := range h.byName[h.writes[d].name] {
 		if e != d && h.writes[e].context.Covers(d) && (hasDot(o, e) || h.superseded(o, e)) {
 			return true
 		}
@@ -172,10 +218,11 @@ func randomRef(rng *rand.Rand) object.Ref {
 }
 
 // run writes from several goroutines at once, and cuts the power in between.
-func (h *history) run(t testing.TB, s *Store, fs *vfs.MemFS, seed uint64) (after *vfs.MemFS, acked map[version.Dot]bool) {
+func (h *history) run(t testing.TB, s *Store, fs *vfs.MemFS, seed uint64) (after *vfs.MemFS, p past) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	cut := rng.IntN(crashWriters * crashSteps)
 	kept := [...]int{0, 30, 70, 100}[rng.IntN(4)]
+	power := func() *vfs.MemFS { return crash(fs, kept, seed) }
 	var mu sync.Mutex
 	done := 0
 	var wg sync.WaitGroup
@@ -186,8 +233,7 @@ func (h *history) run(t testing.TB, s *Store, fs *vfs.MemFS, seed uint64) (after
 				h.step(t, s, rng, randomRef(rng))
 				mu.Lock()
 				if done++; done == cut {
-					acked = h.acknowledged()
-					after = crash(fs, kept, seed)
+					after, p = h.crash(power)
 				}
 				mu.Unlock()
 			}
@@ -195,10 +241,9 @@ func (h *history) run(t testing.TB, s *Store, fs *vfs.MemFS, seed uint64) (after
 	}
 	wg.Wait()
 	if after == nil {
-		acked = h.acknowledged()
-		after = crash(fs, kept, seed)
+		after, p = h.crash(power)
 	}
-	return after, acked
+	return after, p
 }
 
 // TestCrashes runs random histories of writes, power losses and clean stops;
@@ -210,7 +255,7 @@ func TestCrashes(t *testing.T) {
 		fs := vfs.NewCrashableMem()
 		rng := rand.New(rand.NewPCG(seed, 99))
 		for boot := range uint64(4) {
-			o := small(fs)
+			o := hinting(fs)
 			o.Rand, o.MemtableBytes, o.Limits.Siblings = source, MinMemtableBytes, -1
 			o.Durability = [...]Durability{Sync, Sync, Interval, None}[seed%4]
 			s := mustOpen(t, o)
@@ -220,20 +265,20 @@ func TestCrashes(t *testing.T) {
 			if rng.IntN(2) == 0 {
 				s.Vouch()
 			}
-			after, acked := h.run(t, s, fs, seed*100+boot)
+			after, p := h.run(t, s, fs, seed*100+boot)
 			mustClose(t, s)
 			if rng.IntN(4) == 0 {
-				after, acked = fs, h.acknowledged() // a clean stop after all
+				after, p = fs, h.past() // a clean stop after all
 			} else if o.Durability != Sync {
-				acked = nil // nothing was promised, but what is there fits together
+				p.acked = nil // nothing was promised, but what is there fits together
 			}
 			fs = after
 			o.FS = copyFS(after)
 			s = mustOpen(t, o)
-			h.check(t, s, acked)
+			h.check(t, s, p)
 			mustClose(t, s)
-			h.acked = make(map[version.Dot]bool)
-			h.acknowledge(slices.Collect(maps.Keys(acked))...)
+			h.acked, h.delivered = make(map[version.Dot]bool), p.delivered
+			h.acknowledge(slices.Collect(maps.Keys(p.acked))...)
 		}
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
@@ -247,10 +292,10 @@ func TestCrashAtEveryWrite(t *testing.T) {
 	h := newHistory()
 	mem := vfs.NewCrashableMem()
 	type moment struct {
-		fs    *vfs.MemFS
-		acked map[version.Dot]bool
-		what  string
-		boot  uint64 // the last that Open returned
+		fs   *vfs.MemFS
+		past past
+		what string
+		boot uint64 // the last that Open returned
 	}
 	var mu sync.Mutex
 	var moments []moment
@@ -260,20 +305,21 @@ func TestCrashAtEveryWrite(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			n := uint64(len(moments))
-			moments = append(moments, moment{crash(mem, [...]int{0, 50, 100}[n%3], n), h.acknowledged(), fmt.Sprintf("op %d on %s", op.Kind, op.Path), boot})
+			after, p := h.crash(func() *vfs.MemFS { return crash(mem, [...]int{0, 50, 100}[n%3], n) })
+			moments = append(moments, moment{after, p, fmt.Sprintf("op %d on %s", op.Kind, op.Path), boot})
 		}
 		return nil
 	}))
 	source := newRand(1)
 	rng := rand.New(rand.NewPCG(1, 1))
 	for range 2 {
-		o := small(fs)
+		o := hinting(fs)
 		o.Rand = source
 		s := mustOpen(t, o)
 		mu.Lock()
 		boot = s.Identity().Boot
 		mu.Unlock()
-		for i := range 5 {
+		for i := range 10 {
 			h.step(t, s, rng, testRef(uint32(i%2), key(i%3)))
 		}
 		if err := s.SaveMeta("m", []byte("saved")); err != nil {
@@ -292,9 +338,9 @@ func TestCrashAtEveryWrite(t *testing.T) {
 		if id := s.Identity(); id.Boot <= m.boot {
 			t.Errorf("boot %d after boot %d was served", id.Boot, m.boot)
 		}
-		h.check(t, s, m.acked)
+		h.check(t, s, m.past)
 		w := mustPut(t, s, testRef(0, "after"), version.Context{}, "v")
-		h.tried(t, w.Dot, attempt{ref: testRef(0, "after"), value: "v"})
+		h.tried(t, w.Dot, attempt{name: hintName{ref: testRef(0, "after")}, value: "v"})
 		mustClose(t, s)
 		if t.Failed() {
 			t.Fatalf("moment %d, before %s", i, m.what)

@@ -7,7 +7,10 @@
 //
 //   - A write is visible when Put or Merge returns, and under [Sync] it
 //     survives a crash of the machine once its Wait has returned nil. That
-//     holds for a write that changed nothing too.
+//     holds for a write that changed nothing too, and for hints.
+//   - A hint stays until DropHint deletes it as it is; one that has changed
+//     since it was delivered is not deleted. Hints never take more room than
+//     they were given: what does not fit is refused.
 //   - A dot is never minted twice, whatever crashes, restores and copies of
 //     the directory came between.
 //   - A row that cannot be read is an error, never an absent key.
@@ -22,6 +25,10 @@
 //   - [Store.Vouch] is called once a peer knows of no later boot of this store.
 //   - The partitions that [Options.OnAmnesia] names are dropped and filled
 //     from their other replicas.
+//   - DropHint is called with the hash of an object that is durable where it
+//     belongs. Who takes the absence of hints for a proof, as a purge of
+//     tombstones does, has a later write synced before: a deletion that was
+//     not may come undone in a crash.
 //   - Iterators are ranged over to their end or left; a loop that is never
 //     finished holds up Close.
 //
@@ -49,7 +56,22 @@
 //     on disk before the first of it is given out.
 //  6. The clean mark and the kept actors are removed in the same durable step
 //     that raises the boot counter, before anything is served.
-//  7. Every goroutine of a store has ended when Close returns, and every
+//  7. A hint row has an actor of its own, which mints for no data row and for
+//     no other hint. It mints again only within the boot, and only while the
+//     row shows the last dot that it minted; DropHint ends its use under the
+//     key's lock. For a vector claims all of an actor's writes to the key up
+//     to its entry. Once a hint was delivered and deleted, the siblings are
+//     with the owner alone: a row begun anew under the same actor would claim
+//     them without having them, and its delivery would destroy them.
+//  8. One batch holds a hint row, or its deletion, and the change of its
+//     target's totals. So after any crash the totals are those of the rows,
+//     and they are known without reading them. Room for a hint is taken under
+//     a lock before its batch is committed, and given back after the deletion
+//     was, so that no number of writers takes the hints over a bound.
+//  9. A retried put is answered by a sibling that bears its operation, or by
+//     what the store remembers of superseded siblings, wherever they were
+//     stamped; and only if the row covers the dot that is answered.
+//  10. Every goroutine of a store has ended when Close returns, and every
 //     operation has: the engine is never used after it was closed.
 //
 // The layout of the disk is in keys.go and meta.go. Versions follow Preguiça

@@ -62,9 +62,7 @@ func (s *Store) apply(b *pebble.Batch) (seq uint64, wait func() error) {
 	defer s.endOnPanic()
 	s.space.wrote(b.Len())
 	if s.opts.Durability != Sync {
-		s.must(s.db.Apply(b, pebble.NoSync))
-		s.unsynced.Store(true)
-		_ = b.Close() // it only gives back memory
+		s.applyLazily(b)
 		return 0, durable
 	}
 	s.must(s.db.ApplyNoSyncWait(b, pebble.Sync))
@@ -83,6 +81,15 @@ func (s *Store) apply(b *pebble.Batch) (seq uint64, wait func() error) {
 		s.horizon.raise(seq)
 		return b.Close() // it only gives back memory
 	}
+}
+
+// applyLazily commits a batch that gets to the disk with whatever is synced
+// next. The batch belongs to the engine then.
+func (s *Store) applyLazily(b *pebble.Batch) {
+	defer s.endOnPanic()
+	s.must(s.db.Apply(b, pebble.NoSync))
+	s.unsynced.Store(true)
+	_ = b.Close() // it only gives back memory
 }
 
 // waitFor is the Wait of a write that changed nothing because the key already

@@ -16,6 +16,9 @@ var (
 	// Nothing happened. Reads go on, and writes are taken again once there is
 	// space.
 	ErrDiskFull = errors.New("store: disk full")
+	// ErrHintsFull: the hint would take more room than [Options] give to hints.
+	// Nothing happened; room comes back as hints are delivered and deleted.
+	ErrHintsFull = errors.New("store: the room for hints is used up")
 	// ErrCorrupt: stored bytes are damaged. It never means that a key is absent.
 	ErrCorrupt = errors.New("store: corrupt data")
 	// ErrLocked: another process, or another Store of this one, has the directory.

@@ -14,32 +14,38 @@ import (
 // testdata/keys.golden must not change without a new format version.
 //
 //	'd' partition bucket 00 key          the encoded object
-//	'h'                                  reserved for hints
+//	'h' target partition bucket 00 key   the encoded object, kept for the target
 //	'i' partition leaf bucket 00 key     empty: the key lies in that leaf
 //	'm' partition leaf                   sum of object hashes, count of keys
+//	't' target                           bytes of the target's 'h' rows, their count
 //	'x' 's' name                         the store's own records, see meta.go
 //	'x' 'u' name                         records of SaveMeta
 //
 // A partition is 4 bytes and a leaf 2, both big end first, so the rows of a
 // partition of one kind lie together, in the order of bucket, then key. No
-// bucket holds a zero byte. The value of an 'm' row is two numbers of 8 bytes,
-// big end first, that the merge operator adds modulo 2^64.
+// bucket holds a zero byte. A target is the 16 bytes of a store's ID. The value
+// of an 'm' or 't' row is two numbers of 8 bytes, big end first, that the merge
+// operator adds modulo 2^64.
 const (
-	kindData  byte = 'd'
-	kindIndex byte = 'i'
-	kindLeaf  byte = 'm'
-	kindMeta  byte = 'x'
+	kindData   byte = 'd'
+	kindHint   byte = 'h'
+	kindIndex  byte = 'i'
+	kindLeaf   byte = 'm'
+	kindTotals byte = 't'
+	kindMeta   byte = 'x'
 
 	scopeStore byte = 's'
 	scopeUser  byte = 'u'
 )
 
-// partitionKinds are the kinds of rows that belong to a partition.
+// partitionKinds are the kinds of rows that belong to a partition. Hints do
+// not: they are other nodes'.
 var partitionKinds = [...]byte{kindData, kindIndex, kindLeaf}
 
 const (
 	partitionBytes = 1 + 4              // kind, partition
 	leafBytes      = partitionBytes + 2 // kind, partition, leaf
+	targetBytes    = 16
 )
 
 // Bounds of the names that a store takes.
@@ -66,6 +72,17 @@ func appendName(dst []byte, bucket, key string) []byte {
 func appendDataKey(dst []byte, ref object.Ref) []byte {
 	return appendName(appendPrefix(dst, kindData, ref.Partition), ref.Bucket, ref.Key)
 }
+
+// appendHintPrefix appends what all hints for a target of one partition start with.
+func appendHintPrefix(dst []byte, target [targetBytes]byte, partition uint32) []byte {
+	return binary.BigEndian.AppendUint32(append(append(dst, kindHint), target[:]...), partition)
+}
+
+func appendHintKey(dst []byte, target [targetBytes]byte, ref object.Ref) []byte {
+	return appendName(appendHintPrefix(dst, target, ref.Partition), ref.Bucket, ref.Key)
+}
+
+func totalsKey(target [targetBytes]byte) []byte { return append([]byte{kindTotals}, target[:]...) }
 
 func appendIndexKey(dst []byte, partition uint32, leaf uint16, bucket, key string) []byte {
 	return appendName(appendIndexPrefix(dst, partition, leaf), bucket, key)
@@ -99,6 +116,15 @@ func parseDataKey(k []byte) (object.Ref, error) {
 		return object.Ref{}, fmt.Errorf("%w: data key %x", ErrCorrupt, k)
 	}
 	return parseName(k, partitionBytes)
+}
+
+// parseHintKey is the inverse of appendHintKey.
+func parseHintKey(k []byte) (target [targetBytes]byte, ref object.Ref, err error) {
+	if len(k) < targetBytes+partitionBytes || k[0] != kindHint {
+		return target, ref, fmt.Errorf("%w: hint key %x", ErrCorrupt, k)
+	}
+	ref, err = parseName(k[targetBytes:], partitionBytes)
+	return [targetBytes]byte(k[1:]), ref, err
 }
 
 // parseIndexKey gives the name in an index row.

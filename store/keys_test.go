@@ -15,6 +15,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
+var goldenTarget = [16]byte{0xa0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0xff}
+
 // TestGoldenKeys freezes the layout of the disk: what this version writes must
 // be what every version of format 1 wrote.
 func TestGoldenKeys(t *testing.T) {
@@ -31,12 +33,16 @@ func TestGoldenKeys(t *testing.T) {
 		fmt.Fprintf(&b, "data   %x\n", k)
 		fmt.Fprintf(&b, "index  %x\n", appendIndexKey(nil, ref.Partition, leafOf(h), ref.Bucket, ref.Key))
 		fmt.Fprintf(&b, "leaf   %x\n", appendLeafKey(nil, ref.Partition, leafOf(h)))
+		fmt.Fprintf(&b, "hint   %x\n", appendHintKey(nil, goldenTarget, ref))
 	}
+	fmt.Fprintf(&b, "totals %x\n", totalsKey(goldenTarget))
 	for _, name := range []string{metaFormat, metaID, metaCluster, metaBoot, metaSequence, metaClean, metaActors} {
 		fmt.Fprintf(&b, "meta   %q\n", metaKey(scopeStore, name))
 	}
 	fmt.Fprintf(&b, "saved  %q\n", metaKey(scopeUser, "map"))
 	fmt.Fprintf(&b, "value  %x of leaf sum 0x0102030405060708, 3 keys\n", Leaf{0x0102030405060708, 3}.append(nil))
+
+	fmt.Fprintf(&b, "value  %x of totals of 0x0102030405060708 bytes, 3 hints\n", totalsValue(hintTotals{hints: 3, bytes: 0x0102030405060708}))
 
 	const file = "testdata/keys.golden"
 	if *update {
@@ -63,13 +69,19 @@ func TestKeysParseBack(t *testing.T) {
 		if got, err := parseIndexKey(appendIndexKey(nil, ref.Partition, 7, ref.Bucket, ref.Key)); err != nil || got != ref {
 			t.Fatalf("index key of %+v: %+v, %v", ref, got, err)
 		}
+		if target, got, err := parseHintKey(appendHintKey(nil, goldenTarget, ref)); err != nil || got != ref || target != goldenTarget {
+			t.Fatalf("hint key of %+v: %x, %+v, %v", ref, target, got, err)
+		}
 	}
-	for _, k := range []string{"", "d", "d0000", "d0000bucket", "i000000bucket", "x0000b\x00k"} {
+	for _, k := range []string{"", "d", "d0000", "d0000bucket", "i000000bucket", "x0000b\x00k", "h0123456789abcdef000", "h0123456789abcdef0000bucket"} {
 		if ref, err := parseDataKey([]byte(k)); err == nil {
 			t.Errorf("%q parses as data key %+v", k, ref)
 		}
 		if ref, err := parseIndexKey([]byte(k)); err == nil {
 			t.Errorf("%q parses as index key %+v", k, ref)
+		}
+		if _, ref, err := parseHintKey([]byte(k)); err == nil {
+			t.Errorf("%q parses as hint key %+v", k, ref)
 		}
 	}
 }

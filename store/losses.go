@@ -92,7 +92,11 @@ func (l *losses) take() ([]report, []span) {
 // failed wraps an error of the engine. When rows of a partition are damaged,
 // the partition lost its memory: its actor must not mint again.
 func (s *Store) failed(doing string, partition uint32, err error) error {
-	err = wrap(doing, err)
+	return s.lost(partition, wrap(doing, err))
+}
+
+// lost is failed for an error that is wrapped already, or nil.
+func (s *Store) lost(partition uint32, err error) error {
 	if errors.Is(err, ErrCorrupt) && s.losses.add(partition, err) {
 		s.actors.drop(partition)
 	}

@@ -189,9 +189,10 @@ func (s *Store) create() error {
 	return nil
 }
 
-// boot reads the store's records and begins a new boot, all in one durable
-// step: the counter is raised, the clean mark and the kept actors are removed,
-// and the sequences that might have been given out are left behind.
+// boot reads the store's records and the totals of its hints, and begins a new
+// boot, all in one durable step: the counter is raised, the clean mark and the
+// kept actors are removed, and the sequences that might have been given out are
+// left behind.
 func (s *Store) boot() error {
 	id, err1 := s.fixedMeta(metaID, 16)
 	cluster, err2 := s.fixedMeta(metaCluster, 16)
@@ -219,6 +220,9 @@ func (s *Store) boot() error {
 	s.actors.next = binary.BigEndian.Uint64(sequence)
 	s.actors.limit = s.actors.next + sequenceBlock
 	b := s.db.NewBatch()
+	if err := s.loadHints(b); err != nil {
+		return errors.Join(err, b.Close())
+	}
 	setMetaNumber(b, metaBoot, s.identity.Boot)
 	setMetaNumber(b, metaSequence, s.actors.limit)
 	deleteMeta(b, metaClean)

@@ -13,6 +13,7 @@ import (
 // counts are the store's own counters since it was opened.
 type counts struct {
 	actors, retries, corruptions, backgroundErrors, slowDisk atomic.Uint64
+	hintsStored, hintsRefused, hintsDeleted                  atomic.Uint64
 
 	mu         sync.Mutex
 	stalls     uint64
@@ -58,6 +59,7 @@ func (c *counts) stallTotals() (n uint64, total time.Duration) {
 type sample struct {
 	*pebble.Metrics
 	store      *Store
+	hints      hintTotals
 	stalls     uint64
 	stallTime  time.Duration
 	diskFull   float64
@@ -98,8 +100,13 @@ var metricList = []metric{
 	counter("background_errors_total", "Flushes and compactions that failed.", func(s sample) float64 { return load(&s.store.counts.backgroundErrors) }),
 	counter("slow_disk_total", "Disk operations that hung for seconds.", func(s sample) float64 { return load(&s.store.counts.slowDisk) }),
 	counter("corruption_events_total", "Damaged blocks or files that the engine met.", func(s sample) float64 { return load(&s.store.counts.corruptions) }),
-	counter("actors_minted_total", "New actors: one for a partition's first put, more after unclean starts and losses.", func(s sample) float64 { return load(&s.store.counts.actors) }),
-	counter("retries_answered_total", "Puts that were stored already and got the same dot.", func(s sample) float64 { return load(&s.store.counts.retries) }),
+	counter("actors_minted_total", "New actors: one for a partition's first put, more after unclean starts and losses, and one for each hint that coordinates puts.", func(s sample) float64 { return load(&s.store.counts.actors) }),
+	counter("retries_answered_total", "Puts that were stored already, here or at another replica, and got the same dot.", func(s sample) float64 { return load(&s.store.counts.retries) }),
+	counter("hints_stored_total", "Writes that were kept as hints for other nodes.", func(s sample) float64 { return load(&s.store.counts.hintsStored) }),
+	counter("hints_refused_total", "Writes of hints that were refused for want of room.", func(s sample) float64 { return load(&s.store.counts.hintsRefused) }),
+	counter("hints_deleted_total", "Hints that were deleted, which is after their delivery.", func(s sample) float64 { return load(&s.store.counts.hintsDeleted) }),
+	gauge("hints", "Hints that wait for other nodes.", func(s sample) float64 { return float64(s.hints.hints) }),
+	gauge("hint_bytes", "Keys and values of the hints.", func(s sample) float64 { return float64(s.hints.bytes) }),
 	gauge("block_cache_bytes", "Size of the cached blocks.", func(s sample) float64 { return float64(s.BlockCache.Size) }),
 	gauge("memtable_bytes", "Memory of the memtables.", func(s sample) float64 { return float64(s.MemTable.Size) }),
 	gauge("compaction_debt_bytes", "Bytes that wait to be compacted.", func(s sample) float64 { return float64(s.Compact.EstimatedDebt) }),
@@ -130,7 +137,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		return
 	}
 	defer s.gate.leave()
-	v := sample{Metrics: s.db.Metrics(), store: s, freeBytes: float64(s.space.avail.Load())}
+	v := sample{Metrics: s.db.Metrics(), store: s, hints: s.hints.total(), freeBytes: float64(s.space.avail.Load())}
 	v.stalls, v.stallTime = s.counts.stallTotals()
 	if s.space.full.Load() {
 		v.diskFull = 1

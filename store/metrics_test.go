@@ -44,6 +44,7 @@ func TestMetrics(t *testing.T) {
 	r := prometheus.NewPedanticRegistry()
 	o := small(fs)
 	o.Metrics, o.CacheBytes = r, 64<<20
+	o.HintsMaxBytes, o.HintsMaxTargetBytes = 1000, 1000
 	s := mustOpen(t, o)
 	if problems, err := testutil.GatherAndLint(r); err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v %v", problems, err)
@@ -60,6 +61,12 @@ func TestMetrics(t *testing.T) {
 			}
 		}
 	}
+	for i := range 3 {
+		mustMergeHint(t, s, hintName{testTarget(1), testRef(1, key(i))}, foreign(7, 1, "v"))
+	}
+	mustDropHint(t, s, hintName{testTarget(1), testRef(1, key(0))}, foreign(7, 1, "v"))
+	_, err := s.MergeHint(testTarget(1), testRef(1, "k"), foreign(7, 1, strings.Repeat("v", 1000)))
+	wantError(t, err, ErrHintsFull)
 	if err := s.flush(); err != nil {
 		t.Fatal(err)
 	}
@@ -71,6 +78,7 @@ func TestMetrics(t *testing.T) {
 	change := func(name string) float64 { return now["starling_store_"+name] - before["starling_store_"+name] }
 	for name, want := range map[string]float64{
 		"actors_minted_total": 3, "retries_answered_total": 3, "flushes_total": 1, "disk_full": 1, "write_stalls_total": 1,
+		"hints_stored_total": 3, "hints_deleted_total": 1, "hints_refused_total": 1, "hints": 2, "hint_bytes": float64(s.HintTotals()[0].Bytes),
 		"corruption_events_total": 0, "background_errors_total": 0, "disk_free_bytes": 0,
 	} {
 		if got := change(name); got != want {

@@ -76,7 +76,7 @@ type Options struct {
 	Dir string
 	// FS is the file system; nil is the operating system's.
 	FS vfs.FS
-	// Durability of puts and merges.
+	// Durability of puts and merges, those of hints included.
 	Durability Durability
 	// SyncEvery is the longest time between two syncs under [Interval].
 	SyncEvery time.Duration
@@ -91,6 +91,11 @@ type Options struct {
 	// Limits bound what a put may bring an object to. 0 takes the default,
 	// a negative number is no bound.
 	Limits object.Limits
+	// HintsMaxBytes bounds the hints for all targets together, and
+	// HintsMaxTargetBytes those for one: the keys and values of their rows. A
+	// write that would grow them beyond is refused with [ErrHintsFull]. 0 is
+	// no room, so that no hint is taken; those that are there stay.
+	HintsMaxBytes, HintsMaxTargetBytes int64
 	// FreeFloorBytes of disk space are left free by writes. 0 takes the
 	// default; a negative number is no floor, and then a full disk may end
 	// the process.
@@ -123,7 +128,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("%w: %s", ErrInvalid, o.Durability)
 	case o.Partitions < 0 || o.Partitions > MaxPartitions || bits.OnesCount(uint(o.Partitions)) > 1:
 		return o, fmt.Errorf("%w: %d partitions: a power of two up to %d", ErrInvalid, o.Partitions, MaxPartitions)
-	case o.CacheBytes < 0 || o.MemtableBytes < 0 || o.SyncEvery < 0:
+	case o.CacheBytes < 0 || o.MemtableBytes < 0 || o.SyncEvery < 0 || o.HintsMaxBytes < 0 || o.HintsMaxTargetBytes < 0:
 		return o, fmt.Errorf("%w: negative size or time", ErrInvalid)
 	case o.MemtableBytes != 0 && (o.MemtableBytes < MinMemtableBytes || o.MemtableBytes > MaxMemtableBytes):
 		return o, fmt.Errorf("%w: memtable of %d bytes: %d to %d", ErrInvalid, o.MemtableBytes, MinMemtableBytes, MaxMemtableBytes)

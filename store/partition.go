@@ -4,8 +4,9 @@ import "github.com/cockroachdb/pebble/v2"
 
 // DropPartition removes all that the store holds of a partition, on disk when
 // it returns. The partition's next put takes a new actor, and retries of puts
-// from before are new puts. The disk space comes back in the background. Like
-// [Store.SaveMeta] it works on most full disks.
+// that are gone are new puts. Hints for keys of the partition stay: they are
+// other nodes', and may be the only copy of a write. The disk space comes back
+// in the background. Like [Store.SaveMeta] it works on most full disks.
 func (s *Store) DropPartition(partition uint32) error {
 	if !s.gate.enter() {
 		return ErrClosed
@@ -25,7 +26,6 @@ func (s *Store) DropPartition(partition uint32) error {
 	}
 	s.saveRows(b)
 	s.actors.drop(partition)
-	s.recent.clear()
 	s.losses.forget(partition)
 	return nil
 }

@@ -32,28 +32,56 @@ func (s *Store) checkRef(ref object.Ref, hash uint64) error {
 	return nil
 }
 
-// load reads the object under a data key. Its values share memory with the
-// engine until the closer, if there is one, is closed.
-func (s *Store) load(partition uint32, key []byte) (object.Object, io.Closer, error) {
-	b, closer, err := s.db.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return object.Object{}, nil, nil
-	}
-	if err != nil {
-		return object.Object{}, nil, s.failed("reading an object", partition, err)
-	}
-	o, err := s.decode(partition, b)
-	if err != nil {
-		return object.Object{}, nil, errors.Join(err, closer.Close())
-	}
-	return o, closer, nil
+// stored is the object of one row.
+type stored struct {
+	object.Object           // values share memory with the engine until close
+	size          int       // of the row's value; 0: there is no row
+	closer        io.Closer // nil if there is no row
 }
 
-// decode reads an object out of a data row.
-func (s *Store) decode(partition uint32, b []byte) (object.Object, error) {
+// close gives the engine its memory back.
+func (o *stored) close() error {
+	if o.closer == nil {
+		return nil
+	}
+	return wrap("reading an object", o.closer.Close())
+}
+
+// load reads the object under a row's key. Its values share memory with the
+// engine until it is closed.
+func (s *Store) load(key []byte) (stored, error) {
+	b, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return stored{}, nil
+	}
+	if err != nil {
+		return stored{}, wrap("reading an object", err)
+	}
+	o, err := decode(b)
+	if err != nil {
+		return stored{}, errors.Join(err, closer.Close())
+	}
+	return stored{o, len(b), closer}, nil
+}
+
+// read reads the object under a row's key, with values of its own. found tells
+// whether there is a row.
+func (s *Store) read(key []byte) (o object.Object, found bool, err error) {
+	r, err := s.load(key)
+	if err != nil {
+		return object.Object{}, false, err
+	}
+	for i := range r.Siblings {
+		r.Siblings[i].Value = cloneValue(r.Siblings[i].Value)
+	}
+	return r.Object, r.size > 0, r.close()
+}
+
+// decode reads an object out of a row's value.
+func decode(b []byte) (object.Object, error) {
 	o, err := object.Decode(b)
 	if err != nil {
-		err = s.failed("decoding an object", partition, fmt.Errorf("%w: %w", ErrCorrupt, err))
+		err = fmt.Errorf("%w: decoding an object: %w", ErrCorrupt, err)
 	}
 	return o, err
 }
@@ -72,14 +100,8 @@ func (s *Store) Get(ref object.Ref) (object.Object, error) {
 	if err := s.checkRef(ref, nameHash(r.key)); err != nil {
 		return object.Object{}, err
 	}
-	o, closer, err := s.load(ref.Partition, r.key)
-	if err != nil || closer == nil {
-		return o, err
-	}
-	for i := range o.Siblings {
-		o.Siblings[i].Value = cloneValue(o.Siblings[i].Value)
-	}
-	return o, wrap("reading an object", closer.Close())
+	o, _, err := s.read(r.key)
+	return o, s.lost(ref.Partition, err)
 }
 
 // Scan ranges over the objects of a partition in the order of bucket, then
@@ -97,7 +119,7 @@ func (s *Store) Scan(partition uint32, after object.Ref) iter.Seq2[object.Entry,
 			if err != nil {
 				return err
 			}
-			o, err := s.decode(partition, cloneValue(value))
+			o, err := decode(cloneValue(value))
 			if err != nil {
 				return err
 			}

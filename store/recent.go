@@ -8,11 +8,13 @@ import (
 	"starling/store/version"
 )
 
-// recentPuts is how many puts a store remembers to answer retries by.
-const recentPuts = 1 << 16
+// recentPuts is how many superseded puts a store remembers to answer retries by.
+const recentPuts = 1 << 17
 
-// recent remembers the dots of the last puts by their operations, so that a
-// retry of a put gets the same dot even when the value is superseded by now.
+// recent remembers the dots of puts by their operations when their values were
+// superseded last, so that a retry of a put gets the same dot even then. It
+// does not matter which replica stamped the put. A row answers a retry by it
+// only if it covers the dot.
 type recent struct {
 	seed maphash.Seed
 
@@ -22,7 +24,7 @@ type recent struct {
 	next int
 }
 
-// putID names a put. The key takes part as a keyed hash, which a client cannot
+// putID names a put to a row. The row's key takes part as a keyed hash, which a client cannot
 // make collide.
 type putID struct {
 	op   object.OpID
@@ -33,8 +35,8 @@ func newRecent() *recent {
 	return &recent{seed: maphash.MakeSeed(), dots: make(map[putID]version.Dot)}
 }
 
-func (r *recent) id(op object.OpID, dataKey []byte) putID {
-	return putID{op, maphash.Bytes(r.seed, dataKey)}
+func (r *recent) id(op object.OpID, key []byte) putID {
+	return putID{op, maphash.Bytes(r.seed, key)}
 }
 
 func (r *recent) find(id putID) (version.Dot, bool) {
@@ -44,25 +46,23 @@ func (r *recent) find(id putID) (version.Dot, bool) {
 	return d, ok
 }
 
-// add remembers a put, and forgets the oldest when there are too many.
-func (r *recent) add(id putID, d version.Dot) {
+// add remembers a put, and forgets the oldest when there are too many. Of two
+// stampings it keeps the first, if that is one that the row covers.
+func (r *recent) add(id putID, d version.Dot, covered version.Vector) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.dots[id] = d
-	if len(r.ring) < recentPuts {
-		r.ring = append(r.ring, id)
+	first, again := r.dots[id]
+	if again && covered.Covers(first) {
 		return
 	}
-	delete(r.dots, r.ring[r.next])
-	r.ring[r.next] = id
-	r.next = (r.next + 1) % recentPuts
-}
-
-// clear forgets all. A put that was dropped with its partition must be stored
-// when it is tried again.
-func (r *recent) clear() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	clear(r.dots)
-	r.ring, r.next = r.ring[:0], 0
+	r.dots[id] = d
+	switch {
+	case again:
+	case len(r.ring) < recentPuts:
+		r.ring = append(r.ring, id)
+	default:
+		delete(r.dots, r.ring[r.next])
+		r.ring[r.next] = id
+		r.next = (r.next + 1) % recentPuts
+	}
 }

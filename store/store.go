@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io/fs"
 	"log/slog"
 	"math"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"starling/store/version"
 )
 
 // flushDelay is how soon the space of a dropped partition begins to be freed.
@@ -31,6 +34,7 @@ type Store struct {
 	stripes [stripeCount]stripe
 	actors  actors
 	recent  *recent
+	hints   *hints
 	space   *space
 	losses  *losses
 	pacer   pacer
@@ -60,9 +64,12 @@ func Open(o Options) (*Store, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Store{
 		opts: o, log: o.Logger, gate: newGate(), cancel: cancel,
-		recent: newRecent(), space: newSpace(o, ctx.Done()), losses: newLosses(),
+		recent: newRecent(), hints: newHints(o), space: newSpace(o, ctx.Done()), losses: newLosses(),
 	}
-	s.actors = actors{rand: o.Rand, reserve: s.reserve, minted: func() { s.counts.actors.Add(1) }, held: make(map[uint32]tenancy)}
+	s.actors = actors{
+		rand: o.Rand, reserve: s.reserve, minted: func() { s.counts.actors.Add(1) },
+		held: make(map[uint32]tenancy), hinted: make(map[uint64]version.Dot), seed: maphash.MakeSeed(),
+	}
 	if err := s.lockDir(); err != nil {
 		cancel()
 		return nil, err

@@ -3,7 +3,6 @@ package store
 import (
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -23,34 +22,56 @@ type stripe struct {
 	_    [48]byte // a cache line of its own
 }
 
-// row is a key under its lock, with the object that it holds.
+// row is a data row or a hint row under its key's lock, with the object that
+// it holds.
 type row struct {
 	ref    object.Ref
-	key    []byte // of the data row
-	hash   uint64
+	target [targetBytes]byte // of a hint row; zero for a data row
+	key    []byte            // of the row
+	hash   uint64            // of the name
 	stripe *stripe
-
-	old    object.Object // values share memory with the engine until release
-	closer io.Closer
+	old    stored
 }
+
+// hint reports whether r is a hint row.
+func (r *row) hint() bool { return r.target != [targetBytes]byte{} }
 
 var rows = sync.Pool{New: func() any { return new(row) }}
 
-// lock takes the key's lock and reads its object. It must be released unless
-// there is an error.
+// lock takes the key's lock and reads the object of its data row. It must be
+// released unless there is an error.
 func (s *Store) lock(ref object.Ref) (*row, error) {
+	r := rows.Get().(*row)
+	r.ref, r.key = ref, appendDataKey(r.key[:0], ref)
+	return s.lockRow(r, nameHash(r.key))
+}
+
+// lockHint does the same with the hint row of a key.
+func (s *Store) lockHint(target [targetBytes]byte, ref object.Ref) (*row, error) {
+	if target == ([targetBytes]byte{}) {
+		return nil, fmt.Errorf("%w: hint for nobody", ErrInvalid)
+	}
+	r := rows.Get().(*row)
+	r.ref, r.target, r.key = ref, target, appendHintKey(r.key[:0], target, ref)
+	return s.lockRow(r, nameHash(r.key[targetBytes:]))
+}
+
+// lockRow does what lock does for a row whose key is set. All rows of a key
+// share one lock.
+func (s *Store) lockRow(r *row, hash uint64) (*row, error) {
 	if !s.gate.enter() {
+		r.free()
 		return nil, ErrClosed
 	}
 	s.pacer.begin()
-	r := rows.Get().(*row)
-	r.ref, r.key = ref, appendDataKey(r.key[:0], ref)
-	r.hash = nameHash(r.key)
-	r.stripe = &s.stripes[r.hash%stripeCount]
+	r.hash, r.stripe = hash, &s.stripes[hash%stripeCount]
 	r.stripe.mu.Lock()
-	err := s.checkRef(ref, r.hash)
+	err := s.checkRef(r.ref, hash)
 	if err == nil {
-		r.old, r.closer, err = s.load(ref.Partition, r.key)
+		r.old, err = s.load(r.key)
+		if !r.hint() {
+			err = s.lost(r.ref.Partition, err)
+		}
 	}
 	if err != nil {
 		s.release(r)
@@ -62,13 +83,16 @@ func (s *Store) lock(ref object.Ref) (*row, error) {
 // release gives back the key's lock and all that the row holds.
 func (s *Store) release(r *row) {
 	r.stripe.mu.Unlock()
-	if r.closer != nil {
-		_ = r.closer.Close() // it only gives back memory
-	}
-	*r = row{key: r.key}
-	rows.Put(r)
+	_ = r.old.close() // it only gives back memory
+	r.free()
 	s.pacer.end()
 	s.gate.leave()
+}
+
+// free makes the row's memory fit for the next one.
+func (r *row) free() {
+	*r = row{key: r.key}
+	rows.Put(r)
 }
 
 // own is o with every value that it has from the stored object copied out of
@@ -107,46 +131,86 @@ func (s *Store) Put(ref object.Ref, c version.Context, sib object.Sibling) (obje
 		return object.Written{}, err
 	}
 	defer s.release(r)
-	var id putID
-	if !sib.Op.IsZero() {
-		id = s.recent.id(sib.Op, r.key)
-		if d, ok := s.answered(r, id); ok {
-			s.counts.retries.Add(1)
-			return s.unchanged(r, d), nil
-		}
+	return s.put(r, c, sib)
+}
+
+// put does what Put does with a row that is locked.
+func (s *Store) put(r *row, c version.Context, sib object.Sibling) (object.Written, error) {
+	if d, ok := s.answered(r, sib.Op); ok {
+		s.counts.retries.Add(1)
+		return s.unchanged(r, d), nil
 	}
 	if err := s.space.check(); err != nil {
 		return object.Written{}, err
 	}
-	if sib.Dot, err = s.actors.mint(ref.Partition, r.old.Vector, c.Vector); err != nil {
+	var err error
+	if sib.Dot, err = s.mint(r, c.Vector); err != nil {
 		return object.Written{}, err
 	}
 	next, err := r.old.Update(c, sib, s.opts.Limits)
 	if err != nil {
 		if errors.Is(err, object.ErrDotReused) {
-			s.actors.drop(ref.Partition)
+			s.forgetActor(r)
 		}
 		return object.Written{}, err
 	}
-	wait := s.commit(r, next)
-	if !sib.Op.IsZero() {
-		s.recent.add(id, sib.Dot)
+	wait, err := s.commit(r, next)
+	if err != nil {
+		return object.Written{}, err
+	}
+	if r.hint() {
+		s.actors.keep(r.key, sib.Dot)
 	}
 	return object.Written{Object: r.own(next), Dot: sib.Dot, Changed: true, Wait: wait}, nil
 }
 
-// answered looks for an earlier run of the same put: what this store answered
-// then, or a stamping that reached it from another replica.
-func (s *Store) answered(r *row, id putID) (version.Dot, bool) {
-	if d, ok := s.recent.find(id); ok {
-		return d, true
+// mint makes a new dot for a row, by an actor that has forgotten nothing of it.
+func (s *Store) mint(r *row, claimed version.Vector) (version.Dot, error) {
+	if r.hint() {
+		return s.actors.mintHint(r.key, r.ref.Partition, r.old.Vector, claimed)
+	}
+	return s.actors.mint(r.ref.Partition, r.old.Vector, claimed)
+}
+
+// forgetActor gives up the actor that would mint for a row.
+func (s *Store) forgetActor(r *row) {
+	if r.hint() {
+		s.actors.dropHint(r.key)
+	} else {
+		s.actors.drop(r.ref.Partition)
+	}
+}
+
+// answered looks for an earlier run of the same put in what the row knows: a
+// sibling, stamped here or by another replica, or one that was superseded.
+func (s *Store) answered(r *row, op object.OpID) (version.Dot, bool) {
+	if op.IsZero() {
+		return version.Dot{}, false
 	}
 	for i := range r.old.Siblings {
-		if r.old.Siblings[i].Op == id.op {
+		if r.old.Siblings[i].Op == op {
 			return r.old.Siblings[i].Dot, true
 		}
 	}
-	return version.Dot{}, false
+	d, ok := s.recent.find(s.recent.id(op, r.key))
+	// A row that was dropped in between does not hold what was answered then.
+	return d, ok && r.old.Vector.Covers(d)
+}
+
+// remember keeps the operations of those siblings of a row's object, or of one
+// that was merged into it, that next no longer has. The siblings that it has
+// answer for themselves, for as long as they are there.
+func (s *Store) remember(r *row, from, next object.Object) {
+	kept := next.Siblings
+	for i := range from.Siblings {
+		sib := &from.Siblings[i]
+		for len(kept) > 0 && kept[0].Dot.Compare(sib.Dot) < 0 {
+			kept = kept[1:]
+		}
+		if (len(kept) == 0 || kept[0].Dot != sib.Dot) && !sib.Op.IsZero() {
+			s.recent.add(s.recent.id(sib.Op, r.key), sib.Dot, next.Vector)
+		}
+	}
 }
 
 // Merge takes in what another replica holds of a key. It is idempotent,
@@ -160,50 +224,71 @@ func (s *Store) Merge(ref object.Ref, obj object.Object) (object.Written, error)
 	}
 	defer s.release(r)
 	s.actors.observe(ref.Partition, r.old.Vector, obj.Vector)
-	next := object.Merge(r.old, obj)
-	switch {
-	case obj.Equal(r.old): // no need to copy what the caller has
+	return s.merge(r, obj)
+}
+
+// merge does what Merge does with a row that is locked.
+func (s *Store) merge(r *row, obj object.Object) (object.Written, error) {
+	if obj.Equal(r.old.Object) { // no need to copy what the caller has
 		return object.Written{Object: obj, Wait: s.waitFor(r.stripe.last)}, nil
-	case next.Equal(r.old):
+	}
+	next := object.Merge(r.old.Object, obj)
+	if next.Equal(r.old.Object) {
+		s.remember(r, obj, next)
 		return s.unchanged(r, version.Dot{}), nil
 	}
 	if err := s.space.check(); err != nil {
 		return object.Written{}, err
 	}
-	wait := s.commit(r, next)
+	wait, err := s.commit(r, next)
+	if err != nil {
+		return object.Written{}, err
+	}
+	s.remember(r, obj, next)
 	return object.Written{Object: r.own(next), Changed: true, Wait: wait}, nil
 }
 
 // unchanged is the answer to a write that the key holds already.
 func (s *Store) unchanged(r *row, d version.Dot) object.Written {
-	return object.Written{Object: r.own(r.old), Dot: d, Wait: s.waitFor(r.stripe.last)}
+	return object.Written{Object: r.own(r.old.Object), Dot: d, Wait: s.waitFor(r.stripe.last)}
 }
 
 // commit stores the new object of a row, with the rows that follow from it, in
-// one batch.
-func (s *Store) commit(r *row, next object.Object) func() error {
+// one batch. The error is [ErrHintsFull]; then nothing was written.
+func (s *Store) commit(r *row, next object.Object) (wait func() error, err error) {
 	b := s.db.NewBatch()
-	partition, leaf := r.ref.Partition, leafOf(r.hash)
 	size := next.Size()
+	if r.hint() {
+		if err := s.countHint(b, r, size); err != nil {
+			_ = b.Close() // it only gives back memory
+			return nil, err
+		}
+	} else {
+		countData(b, r, next)
+	}
 	op := b.SetDeferred(len(r.key), size)
 	copy(op.Key, r.key)
 	filled(op, next.Append(op.Value[:0]), size)
-
-	delta := Leaf{Sum: next.Hash(r.ref.Bucket, r.ref.Key) - r.old.Hash(r.ref.Bucket, r.ref.Key)}
-	if r.old.Absent() {
-		delta.Keys = 1
-		op = b.SetDeferred(len(r.key)+leafBytes-partitionBytes, 0)
-		filled(op, appendIndexKey(op.Key[:0], partition, leaf, r.ref.Bucket, r.ref.Key), len(op.Key))
-	}
-	op = b.MergeDeferred(leafBytes, leafValueBytes)
-	appendLeafKey(op.Key[:0], partition, leaf)
-	filled(op, delta.append(op.Value[:0]), leafValueBytes)
-
 	seq, wait := s.apply(b)
 	if seq > 0 {
 		r.stripe.last = seq
 	}
-	return wait
+	s.remember(r, r.old.Object, next)
+	return wait, nil
+}
+
+// countData adds to the batch what keeps a partition's leaves and index true.
+func countData(b *pebble.Batch, r *row, next object.Object) {
+	partition, leaf := r.ref.Partition, leafOf(r.hash)
+	delta := Leaf{Sum: next.Hash(r.ref.Bucket, r.ref.Key) - r.old.Hash(r.ref.Bucket, r.ref.Key)}
+	if r.old.Absent() {
+		delta.Keys = 1
+		op := b.SetDeferred(len(r.key)+leafBytes-partitionBytes, 0)
+		filled(op, appendIndexKey(op.Key[:0], partition, leaf, r.ref.Bucket, r.ref.Key), len(op.Key))
+	}
+	op := b.MergeDeferred(leafBytes, leafValueBytes)
+	appendLeafKey(op.Key[:0], partition, leaf)
+	filled(op, delta.append(op.Value[:0]), leafValueBytes)
 }
 
 // filled finishes a record of a batch whose bytes were written in place, and

@@ -99,7 +99,7 @@ the throughput shown.`,
 			return usageError{err}
 		}
 		defer l.Close()
-		ctx := endAtSignal(cmd.Context())
+		ctx := endAtSignal(cmd.Context(), func() {})
 		bar := a.newBar()
 		defer bar.clear()
 		if err := l.Fill(ctx, bar.part("filling")); err != nil {

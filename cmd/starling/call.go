@@ -103,44 +103,47 @@ func (a *app) ask(ctx context.Context, path string, doc any) error {
 	defer cancel()
 	var err error
 	for _, endpoint := range a.endpoints() {
-		if err = askOne(ctx, endpoint, path, doc); err == nil {
+		if err = askOne(ctx, http.MethodGet, endpoint, path, doc); err == nil {
 			return nil
 		}
 	}
 	return err
 }
 
-func askOne(ctx context.Context, endpoint, path string, doc any) error {
+// askOne sends a request without a body to one node, and reads the JSON
+// document that it answers.
+func askOne(ctx context.Context, method, endpoint, path string, doc any) error {
 	u, err := client.ParseEndpoint(endpoint)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String()+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, u.String()+path, nil)
 	if err != nil {
 		return err
 	}
+	what := method + " " + endpoint + path
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
-		return fmt.Errorf("%w: GET %s%s: %w", client.ErrUnreachable, endpoint, path, err)
+		return fmt.Errorf("%w: %s: %w", client.ErrUnreachable, what, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
 	if err != nil {
-		return fmt.Errorf("%w: GET %s%s: %w", client.ErrUnreachable, endpoint, path, err)
+		return fmt.Errorf("%w: %s: %w", client.ErrUnreachable, what, err)
 	}
-	if resp.StatusCode != http.StatusOK {
-		p := &client.Problem{Status: resp.StatusCode}
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		p := &client.Problem{}
 		if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/problem+json") {
 			_ = json.Unmarshal(body, p) // what it does not have stays empty
-			p.Status = resp.StatusCode
 		}
-		return fmt.Errorf("GET %s%s: %w", endpoint, path, p)
+		p.Status = resp.StatusCode
+		return fmt.Errorf("%s: %w", what, p)
 	}
 	if err := json.Unmarshal(body, doc); err != nil {
-		return fmt.Errorf("GET %s%s: not the answer of a Starling node: %w", endpoint, path, err)
+		return fmt.Errorf("%s: not the answer of a Starling node: %w", what, err)
 	}
 	return nil
 }

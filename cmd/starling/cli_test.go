@@ -27,6 +27,8 @@ func TestGolden(t *testing.T) {
 	unchanged := func([]map[string]any) {}
 	ill := func(m []map[string]any) {
 		m[1]["alive"], m[2]["pending"], m[2]["state"] = false, 3, "joining"
+		m[1]["answered"], m[1]["hints"], m[1]["breaker"], m[1]["usable"] = false, 0, "open", false
+		m[2]["breaker"], m[2]["draining"] = "half_open", true
 		m[0]["zone"] = "rack\x1b[31m-1" // an escape sequence must not reach the terminal
 	}
 	for _, tc := range []struct {
@@ -39,6 +41,8 @@ func TestGolden(t *testing.T) {
 		{"status-ill", ill, 4, []string{"status"}},
 		{"ring", unchanged, 0, []string{"ring"}},
 		{"ring-all", unchanged, 0, []string{"ring", "--all"}},
+		{"explain", unchanged, 0, []string{"explain", "carts", "a/b"}},
+		{"explain-nothing", unchanged, 0, []string{"explain", "carts", "nothing"}},
 		{"where", unchanged, 0, []string{"where", "carts", "a/b"}},
 		{"put", unchanged, 0, []string{"put", "carts", "alice", "v"}},
 		{"get", unchanged, 0, []string{"get", "carts", "alice"}},
@@ -61,6 +65,19 @@ func TestGolden(t *testing.T) {
 func TestStatusOfARemovedMember(t *testing.T) {
 	f := newFakeNode(t)
 	f.cluster(func(m []map[string]any) { m[2]["state"], m[2]["alive"], m[2]["settled"] = "removed", false, 0 })
+	if got := newCLI(t, f.URL).run("status"); got.code != 0 {
+		t.Errorf("exit code %d: %s", got.code, got.out)
+	}
+}
+
+// A member that is alive and does not answer this node is not well.
+func TestStatusOfAnOpenBreaker(t *testing.T) {
+	f := newFakeNode(t)
+	f.cluster(func(m []map[string]any) { m[1]["breaker"] = "open" })
+	if got := newCLI(t, f.URL).run("status"); got.code != 4 || !strings.Contains(got.out, "n1 sends no requests to n2") {
+		t.Errorf("exit code %d: %s", got.code, got.out)
+	}
+	f.cluster(func(m []map[string]any) { m[1]["breaker"] = "half_open" })
 	if got := newCLI(t, f.URL).run("status"); got.code != 0 {
 		t.Errorf("exit code %d: %s", got.code, got.out)
 	}
@@ -150,6 +167,15 @@ func TestExitCodes(t *testing.T) {
 		{"--endpoint " + closed + "," + f.URL + " status", nil, 0, ""},
 		{"--endpoints " + closed + " --endpoints " + f.URL + " put b k v", nil, 0, ""},
 		{"where b nothing-there", nil, 1, "404"},
+		{"explain b nothing-there", nil, 1, "404"},
+		{"explain b", nil, 2, "KEY is missing"},
+		{"hints", nil, 0, ""},
+		{"hints sl", nil, 2, "unknown command"},
+		{"hints ls n1", nil, 2, `unexpected argument "n1"`},
+		{"hints replay --to n1", nil, 2, "--to"},
+		{"--endpoint " + closed + " explain b k", nil, 3, "refused"},
+		{"--endpoint " + closed + " hints ls", nil, 3, "refused"},
+		{"--endpoint " + closed + " hints replay", nil, 3, "refused"},
 		{"bogus", nil, 2, `unknown command "bogus"`},
 		{"statsu", nil, 2, "did you mean status?"},
 		{"completion bogus", nil, 2, "unknown command"},
@@ -326,6 +352,18 @@ func TestColour(t *testing.T) {
 		var out bytes.Buffer
 		if err := table.print(&out, colour); err != nil || out.String() != want {
 			t.Errorf("colour %v: %q, %v", colour, out.String(), err)
+		}
+	}
+}
+
+func TestCompletionOfCommands(t *testing.T) {
+	f := newFakeNode(t)
+	f.cluster(func([]map[string]any) {})
+	for line, want := range map[string]string{
+		"ex": "explain\t", "hi": "hints\t", "hints ": "ls\t", "hints r": "replay\t", "hints replay --ta": "--target\t", "hints replay --target ": "n1\nn2\nn3\n",
+	} {
+		if got := newCLI(t, f.URL).run(append([]string{"__complete"}, strings.Split(line, " ")...)...); !strings.Contains(got.out, want) {
+			t.Errorf("%q: %q, want %q in it", line, got.out, want)
 		}
 	}
 }

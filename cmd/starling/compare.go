@@ -56,7 +56,7 @@ goal or a measured request failed.`,
 		o.Store, o.Echo = b.target(a), load.Target{Name: "echo", Endpoints: []string{echo}, Bucket: b.bucket}
 		o.Connections, o.Records, o.ValueBytes = b.connections, b.records, b.valueBytes
 		o.Seed, o.WarmUp, o.Progress = b.seed, b.warmUp, bar.show
-		c, err := load.Compare(endAtSignal(cmd.Context()), o)
+		c, err := load.Compare(endAtSignal(cmd.Context(), func() {}), o)
 		if err != nil {
 			return err
 		}

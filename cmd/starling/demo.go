@@ -35,7 +35,7 @@ behind.`,
 			if nodes < 1 || nodes > maxDemoNodes {
 				return usagef("--nodes %d: 1 to %d", nodes, maxDemoNodes)
 			}
-			return demo(endAtSignal(cmd.Context()), nodes, a.out, a.err)
+			return demo(endAtSignal(cmd.Context(), func() {}), nodes, a.out, a.err)
 		},
 	}
 	cmd.Flags().IntVar(&nodes, "nodes", nodes, "how many nodes, at most 9")

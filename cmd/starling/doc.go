@@ -9,6 +9,7 @@
 //     command line, or the request that it makes, is wrong; 3 no node could
 //     be reached; 4 the cluster is not healthy; 5 a precondition does not
 //     hold (409 and 412: too many siblings, a context not yet visible).
+//     A second SIGTERM or SIGINT ends a command at once with 1.
 //  4. Colour is for terminals alone, and not with NO_COLOR.
 //  5. Text that comes from the cluster is printed so that it cannot drive a
 //     terminal; only the raw bytes of a get are as they are.

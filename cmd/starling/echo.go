@@ -37,7 +37,7 @@ The address is printed once it is ready; an interrupt ends it.`,
 			if err := a.printLine(plain, "http://%s", l.Addr()); err != nil {
 				return errors.Join(err, l.Close())
 			}
-			return serveUntil(endAtSignal(cmd.Context()), l, load.Echo(valueBytes))
+			return serveUntil(endAtSignal(cmd.Context(), func() {}), l, load.Echo(valueBytes))
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "`address` to listen on; port 0 takes a free one")

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -67,10 +68,12 @@ type fakeNode struct {
 	last   *http.Request
 	body   []byte
 	answer func(w http.ResponseWriter) // for the keys; nil: 204 or the value
+	// missing is the problem of a path without a document.
+	missing string
 }
 
 func newFakeNode(t *testing.T) *fakeNode {
-	f := &fakeNode{docs: map[string]any{}}
+	f := &fakeNode{docs: map[string]any{}, missing: "no-such-resource"}
 	f.Server = httptest.NewServer(f)
 	t.Cleanup(f.Server.Close)
 	return f
@@ -84,7 +87,7 @@ func (f *fakeNode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !strings.HasPrefix(r.URL.Path, "/v1/buckets/") {
-		problem(w, http.StatusNotFound, "no-such-resource", "")
+		problem(w, http.StatusNotFound, f.missing, "")
 		return
 	}
 	w.Header().Set("X-Starling-Context", "seen")
@@ -93,7 +96,7 @@ func (f *fakeNode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case f.answer != nil:
 		f.answer(w)
 	case r.Method == http.MethodGet:
-		w.Header().Set("X-Starling-Replicas", "received=2 required=2")
+		w.Header().Set("X-Starling-Replicas", "acked=1 hinted=1 required=2")
 		w.Header().Set("Content-Type", "text/plain")
 		w.Header().Set("Last-Modified", "Sun, 01 Mar 2026 12:00:00 GMT")
 		w.Header().Set("X-Starling-Meta-Owner", "Al")
@@ -101,7 +104,11 @@ func (f *fakeNode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.Header().Set("Etag", `"e1"`)
 		w.Header().Set("X-Starling-Replicas", "acked=2 hinted=1 required=2")
-		w.WriteHeader(http.StatusNoContent)
+		if r.Header.Get("Prefer") == "" {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		_, _ = io.WriteString(w, `{"dot":"feed:7","replicas":[{"node":"n1","outcome":"acked"},{"node":"n2","outcome":"hinted","holder":"n3"}]}`)
 	}
 }
 
@@ -120,8 +127,11 @@ func (f *fakeNode) cluster(change func(members []map[string]any)) {
 		members = append(members, map[string]any{
 			"name": name, "id": strings.Repeat(fmt.Sprint(i+1), 32), "state": "active", "alive": true,
 			"http": fmt.Sprintf("127.0.0.1:47%d0", i+1), "rpc": fmt.Sprintf("127.0.0.1:47%d1", i+1),
-			"zone": "", "weight": 100, "settled": owns, "pending": 0, "hints": i,
+			"zone": "", "weight": 100, "settled": owns, "pending": 0, "answered": true, "hints": i, "hint_bytes": 10 * i, "draining": false,
 		})
+		if i > 0 {
+			maps.Copy(members[i], map[string]any{"usable": true, "breaker": "closed", "in_flight": i, "read_p95_ms": 1.5, "write_p95_ms": 2})
+		}
 		ring = append(ring, map[string]any{
 			"name": name, "id": strings.Repeat(fmt.Sprint(i+1), 32), "state": "active", "alive": true,
 			"http": fmt.Sprintf("127.0.0.1:47%d0", i+1), "zone": "", "weight": 100, "owns": owns,
@@ -138,5 +148,19 @@ func (f *fakeNode) cluster(change func(members []map[string]any)) {
 	}
 	f.docs["/v1/ring/carts/a%2Fb"] = map[string]any{
 		"partition": 3, "owners": []string{"n1", "n2"}, "pending": []string{}, "fallbacks": []string{"n3"},
+	}
+	f.docs["/v1/explain/carts/a%2Fb"] = map[string]any{
+		"bucket": "carts", "key": "a/b", "node": "n1", "partition": 3, "agree": false, "verdict": "1 of 2 owners holds the same version; n2 is down; n3 holds a hint for n2",
+		"replicas": []map[string]any{
+			{"node": "n1", "role": "owner", "alive": true, "hash": "00000000000000aa", "vector": map[string]any{"feed": 2}, "hints": 0,
+				"siblings": []map[string]any{{"dot": "feed:1", "bytes": 0, "deleted": true}, {"dot": "feed:2", "bytes": 12}}, "held_for": []any{}, "error": ""},
+			{"node": "n2", "role": "owner", "alive": false, "hash": "", "vector": map[string]any{}, "siblings": []any{}, "hints": 0, "held_for": []any{}, "error": "peer unreachable\x1b[2J"},
+			{"node": "n3", "role": "fallback", "alive": true, "hash": "00000000000000aa", "hinted": true, "vector": map[string]any{"feed": 2}, "hints": 2,
+				"siblings": []map[string]any{{"dot": "feed:2", "bytes": 12}}, "held_for": []map[string]any{{"node": "n2", "hash": "00000000000000aa"}, {"node": "n9", "hash": "00000000000000bb"}}, "error": ""},
+		},
+	}
+	f.docs["/v1/explain/carts/nothing"] = map[string]any{
+		"partition": 1, "agree": true, "verdict": "2 of 2 owners hold no version",
+		"replicas": []map[string]any{{"node": "n1", "role": "owner", "alive": true, "hash": ""}},
 	}
 }

@@ -68,6 +68,7 @@ type valueDoc struct {
 	Value       *string           `json:"value,omitempty"`
 	Siblings    []siblingDoc      `json:"siblings,omitempty"`
 	Received    int               `json:"received,omitempty"`
+	Hinted      int               `json:"hinted,omitempty"` // of those received
 	Required    int               `json:"required,omitempty"`
 	Coordinator string            `json:"coordinator,omitempty"`
 }
@@ -114,7 +115,7 @@ func (p *valuePrinter) doc(v *client.Value) valueDoc {
 	n := replicaCounts(v.Replicas)
 	d := valueDoc{
 		Bucket: p.bucket, Key: p.key, Found: true, Context: v.Context, ETag: v.ETag,
-		Received: n["received"], Required: n["required"], Coordinator: v.Coordinator,
+		Received: n["acked"] + n["hinted"], Hinted: n["hinted"], Required: n["required"], Coordinator: v.Coordinator,
 	}
 	if len(v.Siblings) == 0 {
 		encoding, text := encodeText(v.Data)

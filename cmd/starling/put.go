@@ -27,7 +27,8 @@ func newPutCommand(a *app) *cobra.Command {
 file for @FILE.
 
 A put supersedes what its --context has seen. Without one it supersedes nothing
-and becomes a sibling of what is there; get -o json shows the context.`,
+and becomes a sibling of what is there; get -o json shows the context. With
+-o json the answer says what became of the put at each replica.`,
 		Example: `  starling put carts alice '2 apples'
   tar c photos | starling put backups photos - --content-type application/x-tar
   starling put carts alice @cart.json --consistency all --ttl 24h
@@ -42,6 +43,7 @@ and becomes a sibling of what is there; get -o json shows the context.`,
 			return usagef("--ttl %v: it must be positive", o.TTL)
 		}
 		o.Timeout = a.timeout
+		o.Receipt = asJSON || a.output == outputJSON
 		data, err := readInput(a.in, args[2])
 		if err != nil {
 			return err
@@ -105,6 +107,9 @@ type writtenDoc struct {
 	Hinted      int    `json:"hinted"`
 	Required    int    `json:"required"`
 	Coordinator string `json:"coordinator"`
+	// Dot and Replicas are of the receipt of a put.
+	Dot      string                  `json:"dot,omitempty"`
+	Replicas []client.ReplicaReceipt `json:"replicas,omitempty"`
 }
 
 func (a *app) printWritten(verb, bucket, key string, w *client.Written, asJSON bool) error {
@@ -112,10 +117,14 @@ func (a *app) printWritten(verb, bucket, key string, w *client.Written, asJSON b
 		return a.printLine(plain, "%s %s/%s (%s, coordinator %s)", verb, bucket, key, w.Replicas, w.Coordinator)
 	}
 	n := replicaCounts(w.Replicas)
-	return a.printJSON(writtenDoc{
+	doc := writtenDoc{
 		Bucket: bucket, Key: key, Context: w.Context, ETag: w.ETag,
 		Acked: n["acked"], Hinted: n["hinted"], Required: n["required"], Coordinator: w.Coordinator,
-	})
+	}
+	if w.Receipt != nil {
+		doc.Dot, doc.Replicas = w.Receipt.Dot, w.Receipt.Replicas
+	}
+	return a.printJSON(doc)
 }
 
 // replicaCounts reads "acked=2 hinted=1 required=2".

@@ -23,6 +23,8 @@ var commands = []func(*app) *cobra.Command{
 	newStatusCommand,
 	newRingCommand,
 	newWhereCommand,
+	newExplainCommand,
+	newHintsCommand,
 	newConfigCommand,
 	newBenchCommand,
 	newBenchEchoCommand,

@@ -18,7 +18,10 @@ func newServeCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run a node",
-		Long: `Run one node until SIGTERM or SIGINT; a second signal ends it at once.
+		Long: `Run one node until SIGTERM or SIGINT. It then stops gracefully: it is not ready
+any more, goes on serving for drain_delay, and lets the requests that it serves
+end, for shutdown_grace at most. A second signal ends it at once, with exit
+code 1.
 
 On an empty data directory a node without --join creates a cluster, and one
 with --join waits until a member answers and joins that one. On a directory
@@ -46,8 +49,12 @@ func serve(ctx context.Context, cfg config.Config, logs io.Writer) error {
 	if err != nil {
 		return err
 	}
+	ctx = endAtSignal(ctx, func() {
+		log.Info("stopping gracefully; a second signal ends the process at once",
+			"requests_end_within", cfg.DrainDelay+cfg.ShutdownGrace)
+	})
 	log.Info("listening", "http", n.HTTPAddr(), "rpc", n.RPCAddr(), "version", version())
-	err = n.Run(endAtSignal(ctx))
+	err = n.Run(ctx)
 	if err != nil {
 		return fmt.Errorf("the node stopped: %w", err)
 	}

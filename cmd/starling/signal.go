@@ -11,19 +11,27 @@ import (
 // errSignal is why a command ended in the usual way.
 var errSignal = errors.New("ended by a signal")
 
-// endAtSignal ends the context at the first SIGTERM or SIGINT. From then on
-// the signals do what they do to any process: the second one kills it.
-func endAtSignal(ctx context.Context) context.Context {
-	ctx, cancel := context.WithCancelCause(ctx)
-	signals := make(chan os.Signal, 1)
+// endAtSignal ends the context at the first SIGTERM or SIGINT, after a call of
+// asked. The second signal ends the process, whatever it is doing.
+func endAtSignal(parent context.Context, asked func()) context.Context {
+	ctx, cancel := context.WithCancelCause(parent)
+	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
-	go func() {
+	go func() { // until the command ends
+		defer signal.Stop(signals)
+		defer cancel(errSignal)
 		select {
 		case <-signals:
-		case <-ctx.Done():
+		case <-parent.Done():
+			return
 		}
-		signal.Stop(signals)
+		asked()
 		cancel(errSignal)
+		select {
+		case <-signals:
+			os.Exit(exitFailed)
+		case <-parent.Done():
+		}
 	}()
 	return ctx
 }

@@ -7,35 +7,17 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"starling/client"
 )
 
-// clusterDoc is the answer of GET /v1/cluster, as far as it is shown.
-type clusterDoc struct {
-	ClusterID  string          `json:"cluster_id"`
-	MapHash    string          `json:"map_hash"`
-	Partitions int             `json:"partitions"`
-	Replicas   int             `json:"replicas"`
-	Node       string          `json:"node"`
-	Members    []clusterMember `json:"members"`
-}
-
-type clusterMember struct {
-	Name    string `json:"name"`
-	ID      string `json:"id"`
-	State   string `json:"state"`
-	Alive   bool   `json:"alive"`
-	HTTP    string `json:"http"`
-	RPC     string `json:"rpc"`
-	Zone    string `json:"zone"`
-	Weight  int    `json:"weight"`
-	Settled int    `json:"settled"`
-	Pending int    `json:"pending"`
-	Hints   int64  `json:"hints"`
-}
-
-// The state of members that have left for good: that they do not answer is as
-// it should be.
-const stateRemoved = "removed"
+const (
+	// stateRemoved is that of members that have left for good: that they do
+	// not answer is as it should be.
+	stateRemoved = "removed"
+	// breakerOpen: the asked node sends a member no requests.
+	breakerOpen = "open"
+)
 
 // statusDoc is the JSON of status.
 type statusDoc struct {
@@ -50,7 +32,7 @@ type statusDoc struct {
 }
 
 type statusMember struct {
-	clusterMember
+	client.Member
 	// OwnedPercent is the member's part of all replicas of all partitions;
 	// those of all members add up to 100.
 	OwnedPercent float64 `json:"owned_percent"`
@@ -60,18 +42,21 @@ func newStatusCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Show the members of the cluster and whether it is healthy",
-		Long: `Show one line for each member: its state, whether the asked node can reach it,
-how many partitions it owns, its part of all replicas (OWNED%, 100 together),
-partitions that are still being copied to it (PENDING), and the hints that it
-holds for others.
+		Long: `Show one line for each member: its state; whether the asked node's failure
+detector believes it alive, and whether that node sends it requests (BREAKER
+closed, half_open while it is tried again, open); how many partitions it owns,
+its part of all replicas (OWNED%, 100 together), partitions that are still
+being copied to it (PENDING), and the hints that it holds for others (? where
+it did not say).
 
-The exit code is 4 where a member is not alive or a partition is pending.`,
+The exit code is 4 where a member is not alive, its breaker is open, or a
+partition is pending.`,
 		Example: `  starling status
   starling status -o json | jq '.members[] | select(.alive | not) | .name'
   until starling status >/dev/null; do sleep 1; done`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var doc clusterDoc
+			var doc client.Cluster
 			if err := a.ask(cmd.Context(), "/v1/cluster", &doc); err != nil {
 				return err
 			}
@@ -88,29 +73,32 @@ The exit code is 4 where a member is not alive or a partition is pending.`,
 }
 
 // statusOf judges what a node said.
-func statusOf(doc *clusterDoc) statusDoc {
+func statusOf(doc *client.Cluster) statusDoc {
 	s := statusDoc{
-		ClusterID: doc.ClusterID, MapHash: doc.MapHash, Partitions: doc.Partitions, Replicas: doc.Replicas,
+		ClusterID: doc.ID, MapHash: doc.MapHash, Partitions: doc.Partitions, Replicas: doc.Replicas,
 		SeenBy: doc.Node, Problems: []string{}, Members: make([]statusMember, len(doc.Members)),
 	}
-	if doc.ClusterID == "" {
+	if doc.ID == "" {
 		s.Problems = append(s.Problems, "the node has not joined a cluster")
 	}
-	members := slices.SortedFunc(slices.Values(doc.Members), func(a, b clusterMember) int { return strings.Compare(a.Name, b.Name) })
+	members := byName(doc.Members)
 	total := 0
 	for _, m := range members {
 		total += m.Settled
 	}
 	for i, m := range members {
-		s.Members[i].clusterMember = m
+		s.Members[i].Member = m
 		if total > 0 {
 			s.Members[i].OwnedPercent = float64(m.Settled*1000/total) / 10
 		}
 		if m.State == stateRemoved {
 			continue
 		}
-		if !m.Alive {
+		switch {
+		case !m.Alive:
 			s.Problems = append(s.Problems, m.Name+" is not alive")
+		case breakerOf(m) == breakerOpen:
+			s.Problems = append(s.Problems, fmt.Sprintf("%s sends no requests to %s, which does not answer them", doc.Node, m.Name))
 		}
 		if m.Pending > 0 {
 			s.Problems = append(s.Problems, fmt.Sprintf("%s has %d pending partitions", m.Name, m.Pending))
@@ -120,22 +108,42 @@ func statusOf(doc *clusterDoc) statusDoc {
 	return s
 }
 
+// byName sorts members.
+func byName(members []client.Member) []client.Member {
+	return slices.SortedFunc(slices.Values(members), func(a, b client.Member) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// breakerOf is how a member looks from the asked node; empty for that itself.
+func breakerOf(m client.Member) string {
+	if m.Peer == nil {
+		return ""
+	}
+	return m.Breaker
+}
+
 func (a *app) printStatus(s *statusDoc) error {
 	if a.output == outputJSON {
 		return a.printJSON(s)
 	}
-	t := newTable("NAME", "STATE", "ALIVE", "OWNED", "OWNED%", "PENDING", "HINTS", "ZONE", "HTTP")
+	t := newTable("NAME", "STATE", "ALIVE", "BREAKER", "OWNED", "OWNED%", "PENDING", "HINTS", "ZONE", "HTTP")
 	for _, m := range s.Members {
 		line := plain
 		switch {
 		case m.State == stateRemoved:
-		case !m.Alive:
+		case !m.Alive || breakerOf(m.Member) == breakerOpen:
 			line = red
-		case m.Pending > 0 || m.State != "active":
+		case m.Pending > 0 || m.State != "active" || m.Draining:
 			line = amber
 		}
-		t.add(line, m.Name, m.State, yesNo(m.Alive), strconv.Itoa(m.Settled), fmt.Sprintf("%.1f", m.OwnedPercent),
-			strconv.Itoa(m.Pending), strconv.FormatInt(m.Hints, 10), dash(m.Zone), m.HTTP)
+		state, hints := m.State, "?"
+		if m.Draining {
+			state += ",draining"
+		}
+		if m.Answered {
+			hints = strconv.FormatInt(m.Hints, 10)
+		}
+		t.add(line, m.Name, state, yesNo(m.Alive), dash(breakerOf(m.Member)), strconv.Itoa(m.Settled), fmt.Sprintf("%.1f", m.OwnedPercent),
+			strconv.Itoa(m.Pending), hints, dash(m.Zone), m.HTTP)
 	}
 	if err := a.printTable(t); err != nil {
 		return err

@@ -1,13 +1,16 @@
 package api
 
 import (
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
 	"sync"
+	"time"
 
+	"starling/coordinator"
 	"starling/gossip/state"
 	"starling/ring"
 )
@@ -130,7 +133,7 @@ func (s *Server) getRing(w http.ResponseWriter, r *http.Request) *problem {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	writeJSON(w, doc)
+	writeJSON(w, http.StatusOK, doc)
 	return nil
 }
 
@@ -160,7 +163,7 @@ func (s *Server) getKeyRing(w http.ResponseWriter, r *http.Request) *problem {
 		doc.Fallbacks = append(doc.Fallbacks, nodeName(m, id))
 	}
 	w.Header()["Cache-Control"] = noCache
-	writeJSON(w, doc)
+	writeJSON(w, http.StatusOK, doc)
 	return nil
 }
 
@@ -198,12 +201,30 @@ type clusterMember struct {
 	// those that it is still being filled with.
 	Settled int `json:"settled"`
 	Pending int `json:"pending"`
-	// Hints counts what the member holds for others; no release up to this
-	// one keeps hints.
-	Hints int `json:"hints"`
+	// Answered: the member said how it is, just now. If not, Hints is 0 and
+	// the two after it are missing.
+	Answered bool `json:"answered"`
+	// Hints and HintBytes are the writes that the member holds for others.
+	Hints     int64  `json:"hints"`
+	HintBytes *int64 `json:"hint_bytes,omitempty"`
+	Draining  *bool  `json:"draining,omitempty"`
+	*peerDoc
 }
 
-func (s *Server) getCluster(w http.ResponseWriter, _ *http.Request) *problem {
+// peerDoc is how another member looks from the node that answers.
+type peerDoc struct {
+	Usable     bool    `json:"usable"`
+	Breaker    string  `json:"breaker"`
+	InFlight   int     `json:"in_flight"`
+	ReadP95MS  float64 `json:"read_p95_ms"`
+	WriteP95MS float64 `json:"write_p95_ms"`
+}
+
+func (s *Server) getCluster(w http.ResponseWriter, r *http.Request) *problem {
+	statuses, peers, p := s.askMembers(r.Context())
+	if p != nil {
+		return p
+	}
 	m := s.opts.Cluster.Map()
 	doc := clusterDoc{Node: s.opts.Name, Members: make([]clusterMember, len(m.Members))}
 	owns, waits := make([]int, len(m.Members)), make([]int, len(m.Members))
@@ -219,27 +240,59 @@ func (s *Server) getCluster(w http.ResponseWriter, _ *http.Request) *problem {
 		owns, waits = l.owns, l.waits
 	}
 	for i, mem := range m.Members {
+		status, answered := statuses[mem.ID]
 		doc.Members[i] = clusterMember{
 			Name: mem.Name, ID: mem.ID.String(), State: mem.State.String(), Alive: s.opts.Cluster.Alive(mem.ID),
 			HTTP: mem.HTTP, RPC: mem.RPC, Gossip: mem.Gossip, Zone: mem.Zone, Weight: mem.Weight,
 			Boot: mem.Boot, Version: fmt.Sprintf("%d.%d", mem.Version>>32, uint32(mem.Version)),
-			Settled: owns[i], Pending: waits[i],
+			Settled: owns[i], Pending: waits[i], Answered: answered, Hints: status.Hints, peerDoc: peers[mem.ID],
+		}
+		if answered {
+			doc.Members[i].HintBytes, doc.Members[i].Draining = &status.HintBytes, &status.Draining
 		}
 	}
 	w.Header()["Cache-Control"] = noCache
-	writeJSON(w, doc)
+	writeJSON(w, http.StatusOK, doc)
 	return nil
 }
+
+// askMembers gathers what the members say of themselves, and how they look
+// from here.
+func (s *Server) askMembers(ctx context.Context) (map[ring.NodeID]coordinator.NodeStatus, map[ring.NodeID]*peerDoc, *problem) {
+	if s.opts.Diagnostics == nil {
+		return nil, nil, nil
+	}
+	done, p := s.diagnose()
+	if p != nil {
+		return nil, nil, p
+	}
+	defer done()
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	statuses := s.opts.Diagnostics.Statuses(ctx)
+	peers := make(map[ring.NodeID]*peerDoc)
+	for _, p := range s.opts.Diagnostics.Peers() {
+		peers[p.Node] = &peerDoc{
+			Usable: p.Usable, Breaker: p.Breaker.String(), InFlight: p.InFlight,
+			ReadP95MS: milliseconds(p.ReadP95), WriteP95MS: milliseconds(p.WriteP95),
+		}
+	}
+	delete(peers, s.opts.Self)
+	return statuses, peers, nil
+}
+
+// milliseconds are whole microseconds in JSON.
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // hexHash is a 64-bit hash in JSON, whose numbers are too short for it.
 func hexHash(h uint64) string { return fmt.Sprintf("%016x", h) }
 
-func writeJSON(w http.ResponseWriter, doc any) {
+func writeJSON(w http.ResponseWriter, status int, doc any) {
 	body := mustJSON(doc)
 	h := w.Header()
 	h["Content-Type"] = jsonType
 	h["X-Content-Type-Options"] = noSniff
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(http.StatusOK)
+	w.WriteHeader(status)
 	_, _ = w.Write(body)
 }

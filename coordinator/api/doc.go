@@ -11,14 +11,22 @@
 //     the cluster could not do says whether anything may have been applied.
 //     A 500 is a defect of this node and is logged, without its text being
 //     told to the caller.
-//   - Requests over MaxInflight, requests before the node has joined and
-//     values known to be too large are refused before their body is read.
+//   - Requests over MaxInflight, values for which MaxInflightBytes has no
+//     room, requests before the node has joined and values known to be too
+//     large are refused before their body is read, and the body is not waited
+//     for. What is refused for now bears a Retry-After.
+//   - Fairness between clients by construction: of each connection one
+//     request at a time is looked at (HTTP/1.1, no pipelining), so that a
+//     client's share is that of its connections. Addresses are not told
+//     apart: behind a proxy, and on loopback, all clients have the same.
 //
 // # What it is owed
 //
 //   - A [KV] that respects the deadline of its context and keeps neither the
 //     key nor the value's slice changed: this package never touches a value
 //     again after the KV has it, because a store may keep the slice.
+//   - [Diagnostics] and [Hints] that answer within the deadline of their
+//     context, or at once where they get none.
 //   - A [Cluster] whose Map and View are cheap: they are read once a request.
 //
 // # Invariants
@@ -32,7 +40,14 @@
 //     replicated. Reads end with their caller.
 //  4. An ETag is equal only if the vector and the versions shown are: an
 //     expired sibling changes it although the vector stays.
-//  5. Label values of metrics come from fixed sets, never from a request.
+//  5. No key request outlives its deadline by 100 ms, whatever the KV does,
+//     under [Server.Serve]: the connection is then answered and closed over
+//     the handler's head. The handler keeps its place in MaxInflight, and its
+//     bytes, until the KV comes back.
+//  6. A request has one answer: the handler's, or that one.
+//  7. The values of the requests being served, large answers included, take
+//     at most MaxInflightBytes, and one answer more.
+//  8. Label values of metrics come from fixed sets, never from a request.
 //
 // The interface follows section 4.1 of the Dynamo paper (DeCandia et al.,
 // 2007): get returns all siblings and a context, put takes the context back.

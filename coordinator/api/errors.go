@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
 	"starling/coordinator"
+	"starling/coordinator/hint"
 	"starling/gossip/state"
 	"starling/ring"
 	"starling/store"
@@ -20,6 +22,7 @@ var (
 	kindSiblings    = kind{409, "too-many-siblings", "The key has too many siblings", false}
 	kindObjectSize  = kind{409, "siblings-too-large", "The key's siblings are too large together", false}
 	kindNotVisible  = kind{412, "context-not-visible", "No replica that was reached has what the context saw", true}
+	kindHintsFull   = kind{503, "hints-full", "The room for hints is used up", true}
 	kindDiskFull    = kind{507, "disk-full", "A disk is full", true}
 	kindOverloaded  = kind{503, "overloaded", "The node is overloaded", true}
 	kindStaleRing   = kind{503, "ring-changing", "The placement of the key is changing", true}
@@ -52,14 +55,17 @@ var errorTable = []errorRow{
 	{object.ErrTooLarge, &kindObjectSize,
 		"This value and the key's other concurrent values would be larger together than one key may be, so nothing was written. Read the key, and write one value with the context of that answer.", false, false},
 	{store.ErrDiskFull, &kindDiskFull, "A replica's disk is full and takes no writes until there is space again.", false, false},
+	{coordinator.ErrHintsFull, &kindHintsFull, "A replica is down and the nodes that could stand in for it keep as much for others as they may. Try again when it is back, or with a lower consistency.", false, false},
 	{store.ErrCorrupt, &kindCorrupt, "A replica cannot read its copy of the key; the node's log says more. Other replicas may still answer: try again.", false, false},
 	{coordinator.ErrNotVisible, &kindNotVisible,
 		"No replica that could be reached has everything that the given context has seen. Try again later, or read without a context to see what there is.", false, false},
 	{coordinator.ErrStaleRing, &kindStaleRing, "The members are changing and this node's placement of the key is not yet agreed. Nothing happened; try again.", false, false},
 	{coordinator.ErrNotReady, &kindNotReady, "The node has not joined the cluster yet or is about to stop. Nothing happened; try another node, or this one later.", false, false},
+	{hint.ErrNotRunning, &kindNotReady, "The node has not joined the cluster yet or is about to stop. Nothing happened; try again later.", false, false},
 	{store.ErrClosed, &kindNotReady, "The node is about to stop. Try another node.", false, false},
 	{coordinator.ErrOverloaded, &kindOverloaded, "A queue is full. Nothing happened; try again later.", false, false},
 	{coordinator.ErrUnreachable, &kindUnreachable, "No replica could be reached. Nothing happened; try another node, or this one later.", true, false},
+	{coordinator.ErrTooFewOwners, &kindQuorum, "The key has fewer owners than must answer. Nothing happened; more nodes, or a lower consistency, would help.", true, false},
 	{context.DeadlineExceeded, &kindDeadline, "The deadline passed before the outcome was known.", false, true},
 	{coordinator.ErrUnknown, &kindUnknown, "The replica that coordinated the request did not say what became of it.", false, true},
 	{context.Canceled, &kindCanceled, "The caller gave the request up.", false, true},
@@ -91,7 +97,7 @@ func (s *Server) problemOf(err error, write bool, m state.Map) *problem {
 	}
 	p := &problem{kind: row.kind, detail: row.detail}
 	if row.tell {
-		p.detail += " It said: " + plainText(err) + "."
+		p.detail += " It said: " + named(m, plainText(err)) + "."
 	}
 	if row.kind.status < 500 {
 		return p
@@ -115,7 +121,8 @@ func outcome(write, maybe bool) string {
 }
 
 // quorumProblem is a failed quorum: 504 if the deadline ended the wait, 507 if
-// all the replicas that failed have a full disk, else 503.
+// all the replicas that failed have a full disk, else 503, of a kind of its
+// own where room for hints was missing.
 func quorumProblem(q *coordinator.QuorumError, write bool, m state.Map) *problem {
 	k := &kindQuorum
 	switch {
@@ -123,6 +130,8 @@ func quorumProblem(q *coordinator.QuorumError, write bool, m state.Map) *problem
 		k = &kindDeadline
 	case allDisksFull(q.Causes):
 		k = &kindDiskFull
+	case errors.Is(q, coordinator.ErrHintsFull):
+		k = &kindHintsFull
 	}
 	maybe := write && q.MaybeApplied
 	report := &quorumReport{Required: q.Required, Received: q.Received, Replicas: []replicaProblem{}}
@@ -136,7 +145,7 @@ func quorumProblem(q *coordinator.QuorumError, write bool, m state.Map) *problem
 	}
 	fmt.Fprintf(&b, "%d of %d required replicas %s%s.", q.Received, q.Required, verb, when)
 	for _, c := range q.Causes {
-		r := replicaProblem{Node: nodeName(m, c.Node), Error: causeText(c.Err)}
+		r := replicaProblem{Node: nodeName(m, c.Node), Error: named(m, causeText(c.Err))}
 		report.Replicas = append(report.Replicas, r)
 		fmt.Fprintf(&b, " %s: %s.", r.Node, r.Error)
 	}
@@ -176,7 +185,7 @@ func plainText(err error) string {
 	kept := parts[:0]
 	for _, p := range parts {
 		switch p {
-		case "coordinator", "store", "object", "ring", "rpc", "wire", "state", "version":
+		case "coordinator", "store", "object", "ring", "rpc", "wire", "state", "version", "hint":
 		default:
 			kept = append(kept, p)
 		}
@@ -195,6 +204,20 @@ func plainText(err error) string {
 		cut--
 	}
 	return text[:cut] + "…"
+}
+
+// nodeIDText is how a node's ID stands in the text of an error.
+var nodeIDText = regexp.MustCompile(`\b[0-9a-f]{32}\b`)
+
+// named puts names in the place of the IDs of nodes that the map knows.
+func named(m state.Map, text string) string {
+	return nodeIDText.ReplaceAllStringFunc(text, func(s string) string {
+		id, err := ring.ParseNodeID(s)
+		if err != nil {
+			return s
+		}
+		return nodeName(m, id)
+	})
 }
 
 // nodeName is a member's name, or its ID where the map does not know it.

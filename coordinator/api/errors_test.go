@@ -83,6 +83,13 @@ func TestErrors(t *testing.T) {
 		{"quorum of full disks", quorum(func(q *coordinator.QuorumError) {
 			q.Causes = []coordinator.ReplicaError{{Node: nodeID(9), Err: store.ErrDiskFull}, {Node: nodeID(3), Err: fmt.Errorf("%w: x", store.ErrDiskFull)}}
 		}), 0, 507, "disk-full", nil, true, true, []string{nodeID(9).String(), "n3: disk full"}},
+		{"no room for hints", fmt.Errorf("node: %w", coordinator.ErrHintsFull), 503, 503, "hints-full", false, false, true, []string{"lower consistency"}},
+		{"quorum without room for hints", quorum(func(q *coordinator.QuorumError) {
+			q.Causes[1].Err = fmt.Errorf("rpc: %w", coordinator.ErrHintsFull)
+		}), 0, 503, "hints-full", nil, true, true, []string{"1 of 2 required replicas", "n4: the room for hints is used up."}},
+		{"quorum without room for hints by deadline", quorum(func(q *coordinator.QuorumError) {
+			q.Timeout, q.Causes[1].Err = true, coordinator.ErrHintsFull
+		}), 0, 504, "deadline-exceeded", nil, true, true, nil},
 		{"quorum of one full disk", quorum(func(q *coordinator.QuorumError) { q.Causes[1].Err = store.ErrDiskFull }), 503, 503, "quorum-not-reached", false, true, true, nil},
 	}
 	for _, tt := range tests {

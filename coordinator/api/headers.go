@@ -47,6 +47,8 @@ var (
 	varyAccept  = []string{"Accept"}
 	problemType = []string{"application/problem+json"}
 	jsonType    = []string{"application/json"}
+
+	closeConnection = []string{"close"}
 )
 
 // one is the value of a header that may be given once; "" when it is absent.

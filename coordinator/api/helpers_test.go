@@ -236,6 +236,7 @@ type answer struct {
 	status int
 	header http.Header
 	body   []byte
+	closes bool // the connection ends with it
 }
 
 // do sends one request exactly as it is given, reads the answer, and holds
@@ -294,7 +295,7 @@ func (f *fixture) receive(r *bufio.Reader, request string) *answer {
 	if err != nil {
 		f.t.Fatalf("reading the answer to %.80q: %v", request, err)
 	}
-	a := &answer{t: f.t, status: resp.StatusCode, header: resp.Header, body: body}
+	a := &answer{t: f.t, status: resp.StatusCode, header: resp.Header, body: body, closes: resp.Close}
 	if req, err := http.ReadRequest(bufio.NewReader(strings.NewReader(request))); err == nil {
 		checkExchange(f.t, req, a)
 	}
@@ -336,6 +337,15 @@ func (a *answer) decode(v any) {
 	if err := d.Decode(v); err != nil {
 		a.t.Fatalf("%v in %s", err, a.body)
 	}
+}
+
+// wantClose checks whether the connection ends with the answer.
+func (a *answer) wantClose(closes bool) *answer {
+	a.t.Helper()
+	if a.closes != closes {
+		a.t.Errorf("the answer %d ends the connection: %v", a.status, a.closes)
+	}
+	return a
 }
 
 func (a *answer) wantHeader(name, value string) *answer {

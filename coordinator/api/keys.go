@@ -30,45 +30,57 @@ type keyRequest struct {
 	// context is what the caller has seen; given tells an empty token from none.
 	context version.Context
 	given   bool
+
+	start time.Time
+	label int // of the metrics
+	// admitted: the request has a place, and reserved bytes with it.
+	admitted bool
+	reserved int64
+	bodyRead bool // to its end
+	watched  watched
 }
 
 // keyHandler is the one handler between the router and the KV.
 func (s *Server) keyHandler(o op) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
-		q := &keyRequest{recorder: recorder{ResponseWriter: w}, r: r, op: o}
-		label := labelNone
-		inflight := s.inflight.Add(1)
+		q := &keyRequest{recorder: recorder{ResponseWriter: w}, r: r, op: o, start: time.Now(), label: labelNone}
+		mine := true // to answer and to count
 		defer func() {
-			s.inflight.Add(-1)
-			s.metrics.observe(o, label, q.status, time.Since(start))
+			if q.admitted {
+				s.admission.leave(q.reserved)
+			}
+			if mine {
+				s.metrics.observe(o, q.label, q.status, time.Since(q.start))
+			}
 		}()
 		defer func() {
 			if v := recover(); v != nil {
-				s.panicked(&q.recorder, r, v)
+				mine = s.overdue.leave(q)
+				s.panicked(&q.recorder, r, v, mine)
 			}
 		}()
-		p := s.admit(q, inflight)
+		s.sayClose(w.Header())
+		p := s.admit(q)
 		if p == nil {
-			label = q.params.label()
-			p = s.carryOut(q)
+			q.label = q.params.label()
+			p, mine = s.carryOut(q)
 		}
 		if p != nil {
-			p.write(q)
+			q.refuse(p)
 		}
 	}
 }
 
 // admit decides all that can be decided before the body is read.
-func (s *Server) admit(q *keyRequest, inflight int64) (p *problem) {
+func (s *Server) admit(q *keyRequest) (p *problem) {
 	if q.bucket, q.key, p = parseKeyPath(q.r.URL, "/v1/buckets/", "/keys/"); p != nil {
 		return p
 	}
 	if s.opts.Cluster.View() == nil {
 		return s.notReady(q.op)
 	}
-	if inflight > int64(s.opts.MaxInflight) {
-		s.metrics.refused.Inc()
+	if q.admitted = s.admission.enter(); !q.admitted {
+		s.metrics.refused[refusedRequests].Inc()
 		return refusal(&kindOverloaded, q.op, fmt.Sprintf("This node is serving %d requests, as many as it may.", s.opts.MaxInflight))
 	}
 	q.cluster = s.opts.Cluster.Map()
@@ -104,7 +116,15 @@ func refusal(k *kind, o op, detail string) *problem {
 	return &problem{kind: k, detail: detail + outcome(o.write(), maybe), maybeApplied: &maybe}
 }
 
-func (s *Server) carryOut(q *keyRequest) *problem {
+// crowded is the refusal of bytes that are not free.
+func (s *Server) crowded(q *keyRequest) *problem {
+	s.metrics.refused[refusedBytes].Inc()
+	return refusal(&kindOverloaded, q.op, fmt.Sprintf("The values of the requests being served have %d bytes together, as many as they may, or nearly so.", s.opts.MaxInflightBytes))
+}
+
+// carryOut reports whether the request is still its handler's; if it is not,
+// it has been answered.
+func (s *Server) carryOut(q *keyRequest) (p *problem, mine bool) {
 	if q.op.write() {
 		return s.write(q)
 	}

@@ -49,13 +49,24 @@ func labelName(l int) string {
 	}
 }
 
+// Why something was refused, the "bound" label.
+const (
+	refusedRequests = iota
+	refusedBytes
+	refusedConnections
+	refusals
+)
+
+var refusalNames = [refusals]string{"requests", "bytes", "connections"}
+
 // metrics are the numbers of the HTTP API. The handles of requests are found
 // once and kept: looking one up costs more than counting.
 type metrics struct {
 	requests  *prometheus.CounterVec
 	handles   [ops][labels][maxStatus - minStatus]atomic.Pointer[prometheus.Counter]
 	durations [ops]prometheus.Observer
-	refused   prometheus.Counter
+	refused   [refusals]prometheus.Counter
+	overdue   prometheus.Counter
 	panics    prometheus.Counter
 	siblings  prometheus.Histogram
 }
@@ -63,13 +74,13 @@ type metrics struct {
 // Statuses outside these bounds are counted as 500.
 const minStatus, maxStatus = 200, 512
 
-func newMetrics(reg prometheus.Registerer, inflight func() float64) (*metrics, error) {
+func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "starling_http_requests_total", Help: "Requests answered, by operation, consistency asked for and status.",
 		}, []string{"op", "consistency", "code"}),
-		refused: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "starling_http_refused_total", Help: "Key requests refused because too many were being served.",
+		overdue: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "starling_http_overdue_total", Help: "Key requests answered at their deadline although the node was still working on them.",
 		}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "starling_http_panics_total", Help: "Requests whose handler panicked.",
@@ -87,13 +98,24 @@ func newMetrics(reg prometheus.Registerer, inflight func() float64) (*metrics, e
 	for o := range ops {
 		m.durations[o] = durations.WithLabelValues(o.String())
 	}
-	gauge := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "starling_http_inflight_requests", Help: "Key requests being served.",
-	}, inflight)
+	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "starling_http_refused_total", Help: "Key requests and connections refused because a bound was reached.",
+	}, []string{"bound"})
+	for i, name := range refusalNames {
+		m.refused[i] = refused.WithLabelValues(name)
+	}
+	gauge := func(name, help string, v *atomic.Int64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(v.Load()) })
+	}
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, durations, m.refused, m.panics, m.siblings, gauge} {
+	for _, c := range []prometheus.Collector{
+		m.requests, durations, refused, m.overdue, m.panics, m.siblings,
+		gauge("starling_http_inflight_requests", "Key requests being served.", &s.admission.requests),
+		gauge("starling_http_inflight_bytes", "Bytes of values being read, held for a write, or answered.", &s.admission.bytes),
+		gauge("starling_http_connections", "Open connections.", &s.connections),
+	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}

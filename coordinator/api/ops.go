@@ -2,6 +2,7 @@ package api
 
 import (
 	_ "embed" // the OpenAPI document
+	"errors"
 	"net/http"
 	"strconv"
 
@@ -37,7 +38,11 @@ func (s *Server) getHealth(w http.ResponseWriter, _ *http.Request) *problem {
 // getReady says whether the node has joined and is not draining. It does not
 // depend on a quorum: a node without one must keep telling its clients so.
 func (s *Server) getReady(w http.ResponseWriter, _ *http.Request) *problem {
-	return s.health(w, "ready", s.opts.Ready(), &kindNotReady)
+	err := s.opts.Ready()
+	if err == nil && s.draining() {
+		err = errors.New("the node is stopping")
+	}
+	return s.health(w, "ready", err, &kindNotReady)
 }
 
 func (s *Server) health(w http.ResponseWriter, status string, err error, k *kind) *problem {
@@ -45,7 +50,7 @@ func (s *Server) health(w http.ResponseWriter, status string, err error, k *kind
 		return &problem{kind: k, detail: plainText(err)}
 	}
 	w.Header()["Cache-Control"] = noStore
-	writeJSON(w, healthDoc{Status: status, Node: s.opts.Name, Version: s.opts.Version})
+	writeJSON(w, http.StatusOK, healthDoc{Status: status, Node: s.opts.Name, Version: s.opts.Version})
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"starling/coordinator"
+	"starling/coordinator/hint"
 	"starling/gossip/state"
 	"starling/ring"
 )
@@ -29,10 +30,34 @@ type Cluster interface {
 	Alive(id ring.NodeID) bool
 }
 
+// Diagnostics says how the other members and their copies of a key are.
+type Diagnostics interface {
+	// Explain asks every replica and fallback of a key what it holds.
+	Explain(ctx context.Context, bucket, key string) (coordinator.Explanation, error)
+	// Peers is how the other members look from this node.
+	Peers() []coordinator.PeerStatus
+	// Statuses asks all members, this node included. Those that did not
+	// answer within a fraction of a second are left out.
+	Statuses(ctx context.Context) map[ring.NodeID]coordinator.NodeStatus
+}
+
+// Hints are the writes that this node keeps for others.
+type Hints interface {
+	// Targets are the nodes that something is kept for.
+	Targets() []hint.Target
+	// Replay asks for the delivery of a target's hints now, or of all for the
+	// zero ID, and says how many there are.
+	Replay(target ring.NodeID) (int64, error)
+}
+
 // Options configures a [Server]. KV and Cluster must be set.
 type Options struct {
 	KV      KV
 	Cluster Cluster
+	// Diagnostics and Hints may be nil: then what depends on them is answered
+	// 503, and /v1/cluster shows no member's status.
+	Diagnostics Diagnostics
+	Hints       Hints
 
 	// Self and Name are this node's identity and its name in answers; Name
 	// defaults to Self in hex.
@@ -44,18 +69,32 @@ type Options struct {
 	// Ready and Live answer /readyz and /healthz: nil, or the reason why
 	// not, which is shown to the caller. A nil func is always ready or live.
 	Ready, Live func() error
+	// Draining, unless nil, says that the node is about to stop: /readyz
+	// fails, and every answer asks its connection to be closed, so that
+	// clients move on. Requests are served all the same.
+	Draining func() bool
 
 	// MaxValueBytes bounds a value (default 1 MiB).
 	MaxValueBytes int
 	// MaxInflight bounds the key requests being served at once, their
 	// bodies included (default 1024); beyond it they are refused with 503.
 	MaxInflight int
+	// MaxInflightBytes bounds the values of these requests together: those
+	// being read or held for a write, and large ones being answered. Default
+	// 256 MiB, or MaxValueBytes where that is more; no less than that.
+	MaxInflightBytes int64
+	// MaxConnections bounds the connections that [Server.Serve] keeps open
+	// (default 8192); one more is answered 503 and closed.
+	MaxConnections int
 	// DefaultTimeout and MaxTimeout bound the coordination of a request
 	// once it has been read (defaults 5 s and 60 s).
 	DefaultTimeout, MaxTimeout time.Duration
 	// ShutdownGrace is how long [Server.Serve] waits for requests being
 	// served before it cuts their connections (default 10 s).
 	ShutdownGrace time.Duration
+	// DrainDelay is how long [Server.Serve] goes on serving, not ready, before
+	// that (default 0).
+	DrainDelay time.Duration
 
 	// Now is the wall clock that ttl and expiry go by; default time.Now.
 	Now func() time.Time
@@ -77,6 +116,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Live == nil {
 		o.Live = always
 	}
+	if o.Draining == nil {
+		o.Draining = func() bool { return false }
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -89,11 +131,16 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.Name, o.Self.String())
 	setDefault(&o.MaxValueBytes, 1<<20)
 	setDefault(&o.MaxInflight, 1024)
+	setDefault(&o.MaxInflightBytes, max(256<<20, int64(o.MaxValueBytes)))
+	setDefault(&o.MaxConnections, 8192)
 	setDefault(&o.DefaultTimeout, 5*time.Second)
 	setDefault(&o.MaxTimeout, time.Minute)
 	setDefault(&o.ShutdownGrace, 10*time.Second)
-	if o.MaxValueBytes < 0 || o.MaxInflight < 0 || o.ShutdownGrace < 0 {
-		return o, errors.New("api: MaxValueBytes, MaxInflight and ShutdownGrace must be positive")
+	if o.MaxValueBytes < 0 || o.MaxInflight < 0 || o.MaxConnections < 0 || o.ShutdownGrace < 0 || o.DrainDelay < 0 {
+		return o, errors.New("api: MaxValueBytes, MaxInflight, MaxConnections, ShutdownGrace and DrainDelay must not be negative")
+	}
+	if o.MaxInflightBytes < int64(o.MaxValueBytes) {
+		return o, errors.New("api: MaxInflightBytes must be at least MaxValueBytes, or the largest values could never be written")
 	}
 	if o.DefaultTimeout < minTimeout || o.MaxTimeout < o.DefaultTimeout {
 		return o, errors.New("api: 1ms <= DefaultTimeout <= MaxTimeout must hold")

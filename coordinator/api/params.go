@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -224,8 +225,9 @@ func setConflicts(_ *paramScope, _ *params, value string) error {
 	}
 }
 
-// noParams refuses a query where there is nothing to ask.
-func noParams(query string) *problem {
+// onlyParams refuses what is no parameter of a resource, and a repeated one.
+func onlyParams(query string, known []string) *problem {
+	var seen []string
 	for query != "" {
 		var pair string
 		pair, query, _ = strings.Cut(query, "&")
@@ -233,10 +235,17 @@ func noParams(query string) *problem {
 			continue
 		}
 		name, _, p := splitPair(pair)
-		if p == nil {
-			p = badParameter(name, fmt.Sprintf("There is no parameter %q here: this resource takes none.", name))
+		switch {
+		case p != nil:
+			return p
+		case slices.Contains(seen, name):
+			return badParameter(name, fmt.Sprintf("The parameter %q is given twice.", name))
+		case len(known) == 0:
+			return badParameter(name, fmt.Sprintf("There is no parameter %q here: this resource takes none.", name))
+		case !slices.Contains(known, name):
+			return badParameter(name, fmt.Sprintf("There is no parameter %q here: this resource takes %s.", name, strings.Join(known, ", ")))
 		}
-		return p
+		seen = append(seen, name)
 	}
 	return nil
 }

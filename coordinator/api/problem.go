@@ -1,9 +1,12 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
 	"strconv"
+	"time"
 )
 
 // kind is one sort of problem. Its slug and status are part of the API; the
@@ -30,6 +33,7 @@ var (
 	kindNoRoute    = kind{404, "no-such-resource", "There is no such resource", false}
 	kindMethod     = kind{405, "method-not-allowed", "The resource does not take this method", false}
 	kindAbsent     = kind{404, "key-not-found", "The key has no value", false}
+	kindNoNode     = kind{404, "no-such-node", "There is no such node", false}
 	kindNoAccepted = kind{406, "not-acceptable", "No representation is acceptable", false}
 	kindNotLive    = kind{503, "not-live", "The node makes no progress", true}
 	kindInternal   = kind{500, "internal", "The node failed", true}
@@ -97,6 +101,32 @@ func (p *problem) write(w http.ResponseWriter) {
 	w.WriteHeader(p.kind.status)
 	_, _ = w.Write(body) // the caller has gone: nothing to tell, nobody to tell it to
 }
+
+// raw is p as the last answer on a connection, to a request of this method.
+func (p *problem) raw(method string) []byte {
+	w := capture{header: http.Header{"Date": {time.Now().UTC().Format(http.TimeFormat)}}}
+	p.write(&w)
+	answer := http.Response{
+		StatusCode: p.kind.status, ProtoMajor: 1, ProtoMinor: 1, Header: w.header, Close: true,
+		Body: io.NopCloser(&w.body), ContentLength: int64(w.body.Len()), Request: &http.Request{Method: method},
+	}
+	var b bytes.Buffer
+	if err := answer.Write(&b); err != nil { // a buffer takes every write
+		panic(err)
+	}
+	return b.Bytes()
+}
+
+// capture keeps an answer.
+type capture struct {
+	header http.Header
+	body   bytes.Buffer
+}
+
+// Header implements [http.ResponseWriter], as the other methods do.
+func (c *capture) Header() http.Header         { return c.header }
+func (c *capture) WriteHeader(int)             {}
+func (c *capture) Write(b []byte) (int, error) { return c.body.Write(b) }
 
 func badParameter(name, detail string) *problem {
 	return &problem{kind: &kindParameter, parameter: name, detail: detail}

@@ -14,24 +14,36 @@ import (
 	"starling/store/version"
 )
 
-// read answers GET and HEAD.
-func (s *Server) read(q *keyRequest) *problem {
+// read answers GET and HEAD; mine is as in [Server.carryOut].
+func (s *Server) read(q *keyRequest) (p *problem, mine bool) {
 	ctx, cancel := q.deadline()
 	defer cancel()
+	s.overdue.enter(q, ctx)
 	res, err := s.opts.KV.Get(ctx, coordinator.GetRequest{
 		Bucket: q.bucket, Key: q.key, Consistency: q.params.consistency, Session: q.context,
 	})
-	if err != nil {
-		return s.problemOf(err, false, q.cluster)
+	if !s.overdue.leave(q) {
+		return nil, false
 	}
+	if err != nil {
+		return s.problemOf(err, false, q.cluster), true
+	}
+	return s.answerRead(q, &res), true
+}
+
+// answerRead answers with what the replicas have.
+func (s *Server) answerRead(q *keyRequest, res *coordinator.GetResult) *problem {
 	live := res.Object.Live(s.opts.Now().UnixMilli())
 	s.metrics.siblings.Observe(float64(len(live)))
+	if !s.holdAnswer(q, answerBytes(live)) {
+		return s.crowded(q)
+	}
 	seen := version.Context{Vector: res.Object.Vector}
 	token := q.seal(seen)
 	h := q.Header()
 	set := headerSetter(make([]string, 0, 8))
 	set.add(h, hContext, token)
-	set.add(h, hReplicas, "received="+strconv.Itoa(res.Received)+" required="+strconv.Itoa(res.Required))
+	set.add(h, hReplicas, replicaCounts(res.Received-res.Hinted, res.Hinted, res.Required))
 	set.add(h, hCoordinator, s.opts.Name)
 	if len(live) == 0 {
 		return &problem{kind: &kindAbsent, detail: "The key has no value. Its X-Starling-Context still says what a later write supersedes."}
@@ -44,6 +56,23 @@ func (s *Server) read(q *keyRequest) *problem {
 		return nil
 	}
 	return q.answerSiblings(&set, token, seen, live)
+}
+
+// answerBytes is about what an answer takes in memory: values, and for several
+// of them the document that they are copied to.
+func answerBytes(live []object.Sibling) (n int64) {
+	for i := range live {
+		n += int64(len(live[i].Value))
+	}
+	if len(live) > 1 {
+		n *= 2
+	}
+	return n
+}
+
+// replicaCounts is the X-Starling-Replicas of reads and writes.
+func replicaCounts(acked, hinted, required int) string {
+	return "acked=" + strconv.Itoa(acked) + " hinted=" + strconv.Itoa(hinted) + " required=" + strconv.Itoa(required)
 }
 
 // answerValue answers 200 with the only value, or 304.

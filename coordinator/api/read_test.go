@@ -26,7 +26,7 @@ func TestValueRoundTrip(t *testing.T) {
 		"X-Content-Type-Options":  "nosniff",
 		"Content-Security-Policy": "default-src 'none'; sandbox",
 		"Cache-Control":           "no-cache",
-		"X-Starling-Replicas":     "received=2 required=2",
+		"X-Starling-Replicas":     "acked=2 hinted=0 required=2",
 		"X-Starling-Coordinator":  "n1",
 	} {
 		a.wantHeader(name, value)
@@ -45,6 +45,15 @@ func TestValueRoundTrip(t *testing.T) {
 	gone := f.do("GET", testKey, "")
 	gone.wantProblem(404, "key-not-found")
 	gone.wantHeader("X-Starling-Context", a.context()).wantHeader("Etag", "")
+}
+
+// TestHintedReads: answers from hints are told from those of owners.
+func TestHintedReads(t *testing.T) {
+	f := serve(t)
+	f.kv.onGet = func(context.Context, coordinator.GetRequest) (coordinator.GetResult, error) {
+		return coordinator.GetResult{Received: 3, Hinted: 1, Required: 2}, nil
+	}
+	f.do("GET", testKey, "").want(404).wantHeader("X-Starling-Replicas", "acked=2 hinted=1 required=2")
 }
 
 // TestValues of awkward sizes and forms.

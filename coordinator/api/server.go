@@ -1,11 +1,7 @@
 package api
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -15,25 +11,19 @@ import (
 	"github.com/go-chi/chi/v5"
 )
 
-// Bounds of a connection. A request's header may have 1 MiB; net/http itself
-// answers 431 (text, not a problem document) beyond that, and 400 to what is
-// no HTTP or no URL at all.
-const (
-	readHeaderTimeout = 10 * time.Second
-	readTimeout       = time.Minute // header and body
-	writeSlack        = time.Minute // to send an answer
-	idleTimeout       = 2 * time.Minute
-	maxHeaderBytes    = http.DefaultMaxHeaderBytes
-)
-
 // Server is the HTTP API of one node. Make it with [New]; it is safe for
 // concurrent use.
 type Server struct {
-	opts     Options
-	router   *chi.Mux
-	metrics  *metrics
-	inflight atomic.Int64
-	layouts  layoutCache
+	opts      Options
+	router    *chi.Mux
+	metrics   *metrics
+	admission admission
+	overdue   overdue
+	layouts   layoutCache
+	// diagnoses has an element for each question to all members under way.
+	diagnoses   chan struct{}
+	connections atomic.Int64
+	stopping    atomic.Bool // Serve's context has ended
 }
 
 // New makes a server and registers its metrics.
@@ -42,8 +32,9 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{opts: o, router: chi.NewRouter()}
-	s.metrics, err = newMetrics(o.Metrics, func() float64 { return float64(s.inflight.Load()) })
+	s := &Server{opts: o, router: chi.NewRouter(), diagnoses: make(chan struct{}, maxDiagnoses)}
+	s.admission.maxRequests, s.admission.maxBytes = int64(o.MaxInflight), o.MaxInflightBytes
+	s.metrics, err = newMetrics(o.Metrics, s)
 	if err != nil {
 		return nil, fmt.Errorf("api: metrics: %w", err)
 	}
@@ -61,17 +52,20 @@ func (s *Server) routes() {
 	s.router.Method(http.MethodPut, keyRoute, s.keyHandler(opPut))
 	s.router.Method(http.MethodDelete, keyRoute, s.keyHandler(opDelete))
 	for path, h := range map[string]adminHandler{
-		"/v1/ring":            s.getRing,
-		"/v1/ring/{bucket}/*": s.getKeyRing,
-		"/v1/cluster":         s.getCluster,
-		"/healthz":            s.getHealth,
-		"/readyz":             s.getReady,
-		"/metrics":            s.getMetrics(),
-		"/openapi.yaml":       getDocument,
+		"/v1/ring":               s.getRing,
+		"/v1/ring/{bucket}/*":    s.getKeyRing,
+		"/v1/explain/{bucket}/*": s.getExplanation,
+		"/v1/cluster":            s.getCluster,
+		"/v1/hints":              s.getHints,
+		"/healthz":               s.getHealth,
+		"/readyz":                s.getReady,
+		"/metrics":               s.getMetrics(),
+		"/openapi.yaml":          getDocument,
 	} {
 		s.router.Method(http.MethodGet, path, s.admin(h))
 		s.router.Method(http.MethodHead, path, s.admin(h))
 	}
+	s.router.Method(http.MethodPost, "/v1/hints/replay", s.admin(s.replayHints, "target"))
 	s.router.NotFound(s.admin(noSuchRoute))
 	s.router.MethodNotAllowed(s.admin(s.methodNotAllowed))
 }
@@ -79,71 +73,24 @@ func (s *Server) routes() {
 // Handler serves every route. Nothing may stand before it that cleans paths.
 func (s *Server) Handler() http.Handler { return s.router }
 
-// Serve answers on ln until ctx ends, lets the requests being served finish
-// for ShutdownGrace, and closes ln. It returns nil after a shutdown, and
-// otherwise what ended the service.
-func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	srv := &http.Server{
-		Handler:           s.router,
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      readTimeout + s.opts.MaxTimeout + writeSlack,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(s.opts.Logger.Handler(), slog.LevelDebug),
-		// OPTIONS * is no different from OPTIONS of any unknown path.
-		DisableGeneralOptionsHandler: true,
-	}
-	ended := make(chan struct{})
-	stopped := make(chan error, 1)
-	go func() {
-		select {
-		case <-ctx.Done():
-			stopped <- s.shutdown(srv)
-		case <-ended:
-			stopped <- nil
-		}
-	}()
-	err := srv.Serve(ln)
-	close(ended)
-	shutdownErr := <-stopped
-	if !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("api: %w", err)
-	}
-	return shutdownErr
-}
-
-func (s *Server) shutdown(srv *http.Server) error {
-	ctx, cancel := context.WithTimeout(context.Background(), s.opts.ShutdownGrace)
-	defer cancel()
-	err := srv.Shutdown(ctx)
-	if errors.Is(err, context.DeadlineExceeded) {
-		s.opts.Logger.Warn("api: cutting connections that were still busy at shutdown", "inflight", s.inflight.Load())
-		err = srv.Close()
-	}
-	if err != nil {
-		return fmt.Errorf("api: shutdown: %w", err)
-	}
-	return nil
-}
-
 // adminHandler answers a request that is not about a key's value. The problem
 // it returns, if any, is the answer.
 type adminHandler func(w http.ResponseWriter, r *http.Request) *problem
 
 // admin wraps what is common to all routes but those of values: no query
-// parameters, problems, panics and metrics.
-func (s *Server) admin(h adminHandler) http.HandlerFunc {
+// parameters but those of params, problems, panics and metrics.
+func (s *Server) admin(h adminHandler, params ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		rec := &recorder{ResponseWriter: w}
 		defer func() { s.metrics.observe(opAdmin, labelNone, rec.status, time.Since(start)) }()
 		defer func() {
 			if v := recover(); v != nil {
-				s.panicked(rec, r, v)
+				s.panicked(rec, r, v, true)
 			}
 		}()
-		p := noParams(r.URL.RawQuery)
+		s.sayClose(w.Header())
+		p := onlyParams(r.URL.RawQuery, params)
 		if p == nil {
 			p = h(rec, r)
 		}
@@ -173,15 +120,16 @@ func (w *recorder) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// panicked answers 500 after a panic. Where part of an answer has gone out
-// already the connection is cut, so that the caller cannot take it for whole.
-func (s *Server) panicked(w *recorder, r *http.Request, v any) {
+// panicked answers 500 after a panic, if the answer is still to be given.
+// Where part of it has gone out already the connection is cut, so that the
+// caller cannot take it for whole.
+func (s *Server) panicked(w *recorder, r *http.Request, v any, unanswered bool) {
 	if v == http.ErrAbortHandler {
 		panic(v)
 	}
 	s.metrics.panics.Inc()
 	s.opts.Logger.Error("api: panic while serving", "method", r.Method, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
-	if w.status != 0 {
+	if w.status != 0 || !unanswered {
 		panic(http.ErrAbortHandler)
 	}
 	(&problem{kind: &kindInternal, detail: "This node failed while serving the request; its log says why."}).write(w)
@@ -199,7 +147,7 @@ func (s *Server) methodNotAllowed(w http.ResponseWriter, r *http.Request) *probl
 		path = r.URL.RawPath
 	}
 	var allowed []string
-	for _, m := range []string{http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodPut} {
+	for _, m := range []string{http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut} {
 		if s.router.Match(chi.NewRouteContext(), m, path) {
 			allowed = append(allowed, m)
 		}

@@ -75,7 +75,7 @@ func TestOverload(t *testing.T) {
 	a.wantHeader("Retry-After", "1")
 	f.do("GET", "/healthz", "").want(200) // probes and metrics are not bounded
 	if body := f.do("GET", "/metrics", "").want(200).body; !strings.Contains(string(body), "\nstarling_http_inflight_requests 2\n") ||
-		!strings.Contains(string(body), "\nstarling_http_refused_total 1\n") {
+		!strings.Contains(string(body), "\nstarling_http_refused_total{bound=\"requests\"} 1\n") {
 		t.Errorf("metrics:\n%s", body)
 	}
 	open()
@@ -119,7 +119,7 @@ func TestPanics(t *testing.T) {
 	if n := testutil.ToFloat64(f.server.metrics.panics); n != 2 {
 		t.Errorf("%v panics were counted", n)
 	}
-	if n := f.server.inflight.Load(); n != 0 {
+	if n := f.server.admission.requests.Load(); n != 0 {
 		t.Errorf("%d requests are in flight", n)
 	}
 	f.server.router.Get("/half", f.server.admin(func(w http.ResponseWriter, _ *http.Request) *problem {
@@ -246,6 +246,10 @@ func TestOptions(t *testing.T) {
 		"no cluster":       {KV: kv},
 		"negative value":   {KV: kv, Cluster: cluster, MaxValueBytes: -1},
 		"negative bound":   {KV: kv, Cluster: cluster, MaxInflight: -1},
+		"negative bytes":   {KV: kv, Cluster: cluster, MaxInflightBytes: -1},
+		"too few bytes":    {KV: kv, Cluster: cluster, MaxValueBytes: 100, MaxInflightBytes: 99},
+		"no connections":   {KV: kv, Cluster: cluster, MaxConnections: -1},
+		"negative delay":   {KV: kv, Cluster: cluster, DrainDelay: -1},
 		"timeouts crossed": {KV: kv, Cluster: cluster, DefaultTimeout: time.Minute, MaxTimeout: time.Second},
 		"timeout too low":  {KV: kv, Cluster: cluster, DefaultTimeout: time.Microsecond},
 	} {

@@ -8,34 +8,39 @@ import (
 	"strconv"
 
 	"starling/coordinator"
+	"starling/ring"
 	"starling/store/object"
 	"starling/store/version"
 )
 
-// write answers PUT and DELETE.
-func (s *Server) write(q *keyRequest) *problem {
+// write answers PUT and DELETE; mine is as in [Server.carryOut].
+func (s *Server) write(q *keyRequest) (p *problem, mine bool) {
 	idempotency, p := idempotencyKey(q.r.Header)
 	if p != nil {
-		return p
+		return p, true
 	}
 	sib := object.Sibling{Tombstone: q.op == opDelete}
 	if q.op == opPut {
 		if p := s.readSibling(q, &sib); p != nil {
-			return p
+			return p, true
 		}
 	}
 	sib.Op = operationID(idempotency, q.bucket, q.key, &sib, q.params.ttl)
 	ctx, cancel := q.deadline()
 	defer cancel()
+	s.overdue.enter(q, ctx)
 	res, err := s.opts.KV.Put(ctx, coordinator.PutRequest{
 		Bucket: q.bucket, Key: q.key, Consistency: q.params.consistency,
 		Context: q.context, ReadFirst: q.op == opDelete && !q.given, Sibling: sib,
 	})
+	if !s.overdue.leave(q) {
+		return nil, false
+	}
 	if err != nil {
-		return s.problemOf(err, true, q.cluster)
+		return s.problemOf(err, true, q.cluster), true
 	}
 	q.answerWrite(&res)
-	return nil
+	return nil, true
 }
 
 // readSibling reads what is to be stored: first the headers, then the body.
@@ -46,7 +51,7 @@ func (s *Server) readSibling(q *keyRequest, sib *object.Sibling) (p *problem) {
 	if sib.Meta, p = metaFields(q.r.Header); p != nil {
 		return p
 	}
-	if sib.Value, p = readBody(q.ResponseWriter, q.r, s.opts.MaxValueBytes); p != nil {
+	if sib.Value, p = s.readBody(q); p != nil {
 		return p
 	}
 	if q.params.ttl > 0 {
@@ -55,26 +60,35 @@ func (s *Server) readSibling(q *keyRequest, sib *object.Sibling) (p *problem) {
 	return nil
 }
 
-// readBody reads a value of at most limit bytes. The slice is not pooled: the
-// store may keep it.
-func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, *problem) {
+// readBody reads the value, for which it reserves room first. The slice is not
+// pooled: the store may keep it.
+func (s *Server) readBody(q *keyRequest) ([]byte, *problem) {
+	r, limit := q.r, s.opts.MaxValueBytes
 	if !r.ProtoAtLeast(1, 1) && r.ContentLength == 0 && r.Header.Get("Content-Length") == "" {
 		return nil, &problem{kind: &kindLength, detail: "An HTTP/1.0 PUT needs a Content-Length: without it an empty value cannot be told from a lost one."}
 	}
 	if r.ContentLength > int64(limit) {
 		return nil, tooLarge(limit)
 	}
-	body, size := r.Body, int(r.ContentLength)
-	if size < 0 {
-		body, size = http.MaxBytesReader(w, r.Body, int64(limit)), limit
+	b := bodyReader{from: r.Body, size: int(r.ContentLength), exact: r.ContentLength >= 0}
+	if b.exact {
+		if !s.reserve(q, r.ContentLength) {
+			return nil, s.crowded(q)
+		}
+	} else {
+		b.from, b.size = http.MaxBytesReader(q.ResponseWriter, r.Body, int64(limit)), limit
+		b.room = func(n int) bool { return s.reserve(q, int64(n)) }
 	}
-	value, err := readUpTo(body, size, r.ContentLength >= 0)
+	value, err := b.read()
 	var over *http.MaxBytesError
 	switch {
 	case err == nil:
+		q.bodyRead = true
 		return value, nil
 	case errors.As(err, &over):
 		return nil, tooLarge(limit)
+	case errors.Is(err, errNoRoom):
+		return nil, s.crowded(q)
 	default:
 		return nil, &problem{kind: &kindBody, detail: fmt.Sprintf("The body ended or stalled after %d bytes, before it was whole. Nothing was written.", len(value))}
 	}
@@ -84,36 +98,61 @@ func tooLarge(limit int) *problem {
 	return &problem{kind: &kindValueSize, detail: fmt.Sprintf("A value may have at most %d bytes. Nothing was written.", limit)}
 }
 
-// firstReadBytes is what is set aside for a body before any of it has come. A
-// caller must send bytes to make this node hold more.
-const firstReadBytes = 64 << 10
+// What is set aside for a body before any of it has come: a caller must send
+// bytes to make this node hold more.
+const (
+	firstReadBytes    = 64 << 10 // of a known length
+	firstUnknownBytes = 4 << 10
+)
 
-// readUpTo reads size bytes if exact, else to the end, which the caller makes
-// sure comes after size bytes at most.
-func readUpTo(body io.Reader, size int, exact bool) ([]byte, error) {
+// errNoRoom ends the reading of a body whose length was not known.
+var errNoRoom = errors.New("api: no room for the body")
+
+// bodyReader reads a whole body.
+type bodyReader struct {
+	from io.Reader
+	// size is the length of the body if exact is set, else the most that it
+	// can be; whoever makes the reader sees to that.
+	size  int
+	exact bool
+	// room, unless nil, is asked for every byte that is set aside.
+	room func(n int) bool
+}
+
+func (b *bodyReader) read() ([]byte, error) {
 	first := firstReadBytes
-	if !exact {
-		first = 4 << 10
+	if !b.exact {
+		first = firstUnknownBytes
 	}
-	value := make([]byte, 0, min(size, first))
-	for {
+	value, err := b.extend(nil, min(b.size, first))
+	for err == nil {
 		if len(value) == cap(value) {
-			if exact && len(value) == size {
+			if b.exact && len(value) == b.size {
 				return value, nil
 			}
-			value = append(make([]byte, 0, grown(cap(value), size)), value...)
+			if value, err = b.extend(value, grown(cap(value), b.size)); err != nil {
+				break
+			}
 		}
-		n, err := body.Read(value[len(value):cap(value)])
+		var n int
+		n, err = b.from.Read(value[len(value):cap(value)])
 		value = value[:len(value)+n]
-		switch {
-		case err == io.EOF && exact && len(value) < size:
-			return value, io.ErrUnexpectedEOF
-		case err == io.EOF:
+		if err == io.EOF {
+			if b.exact && len(value) < b.size {
+				return value, io.ErrUnexpectedEOF
+			}
 			return value, nil
-		case err != nil:
-			return value, err
 		}
 	}
+	return value, err
+}
+
+// extend gives value the capacity, if there is room for that.
+func (b *bodyReader) extend(value []byte, capacity int) ([]byte, error) {
+	if b.room != nil && !b.room(capacity-cap(value)) {
+		return value, errNoRoom
+	}
+	return append(make([]byte, 0, capacity), value...), nil
 }
 
 // grown doubles a capacity up to size. A body whose end has not been seen at
@@ -132,7 +171,7 @@ func (q *keyRequest) answerWrite(res *coordinator.PutResult) {
 	h := q.Header()
 	set := headerSetter(make([]string, 0, 6))
 	set.add(h, hContext, token)
-	set.add(h, hReplicas, fmt.Sprintf("acked=%d hinted=%d required=%d", res.Acked, res.Hinted, res.Required))
+	set.add(h, hReplicas, replicaCounts(res.Acked, res.Hinted, res.Required))
 	set.add(h, hCoordinator, coordinatedBy)
 	h["Cache-Control"] = noStore
 	if q.op == opPut {
@@ -152,10 +191,7 @@ func (q *keyRequest) answerWrite(res *coordinator.PutResult) {
 
 // receiptDoc is the JSON of a write that was done.
 type receiptDoc struct {
-	Bucket string `json:"bucket"`
-	Key    string `json:"key"`
-	// KeyEncoding is "base64" where the key is not UTF-8.
-	KeyEncoding string       `json:"key_encoding,omitempty"`
+	keyDoc
 	Dot         string       `json:"dot"`
 	Context     string       `json:"context"`
 	Modified    string       `json:"modified"`
@@ -169,21 +205,21 @@ type receiptDoc struct {
 type replicaDoc struct {
 	Node    string `json:"node"`
 	Outcome string `json:"outcome"`
+	// Holder keeps the write for Node where the outcome is hinted.
+	Holder string `json:"holder,omitempty"`
 }
 
 func (q *keyRequest) receipt(res *coordinator.PutResult, token, coordinatedBy string) []byte {
 	doc := receiptDoc{
-		Bucket: q.bucket, Dot: dotText(res.Dot), Context: token, Modified: isoTime(res.ModifiedMS),
+		keyDoc: newKeyDoc(q.bucket, q.key), Dot: dotText(res.Dot), Context: token, Modified: isoTime(res.ModifiedMS),
 		Acked: res.Acked, Hinted: res.Hinted, Required: res.Required, Coordinator: coordinatedBy,
 		Replicas: make([]replicaDoc, len(res.Replicas)),
 	}
-	encoding, key := textOf([]byte(q.key))
-	doc.Key = key
-	if encoding != "utf-8" {
-		doc.KeyEncoding = encoding
-	}
 	for i, r := range res.Replicas {
 		doc.Replicas[i] = replicaDoc{Node: nodeName(q.cluster, r.Node), Outcome: r.Outcome.String()}
+		if r.Holder != (ring.NodeID{}) {
+			doc.Replicas[i].Holder = nodeName(q.cluster, r.Holder)
+		}
 	}
 	return mustJSON(doc)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -14,6 +15,7 @@ import (
 
 	"starling/coordinator"
 	"starling/store/object"
+	"starling/store/version"
 )
 
 // TestReceipt: what a PUT tells, with and without asking for it.
@@ -29,7 +31,7 @@ func TestReceipt(t *testing.T) {
 			doc.Acked != 2 || doc.Hinted != 0 || doc.Required != 2 || doc.Modified != "2026-11-02T10:00:00.125Z" || !strings.HasPrefix(doc.Dot, testActor.String()) {
 			t.Errorf("receipt %+v", doc)
 		}
-		if got := doc.Replicas; len(got) != 3 || got[0] != (replicaDoc{"n2", "acked"}) || got[1] != (replicaDoc{"n1", "acked"}) || got[2] != (replicaDoc{"n3", "unknown"}) {
+		if got := doc.Replicas; len(got) != 3 || got[0] != (replicaDoc{Node: "n2", Outcome: "acked"}) || got[1] != (replicaDoc{Node: "n1", Outcome: "acked"}) || got[2] != (replicaDoc{Node: "n3", Outcome: "unknown"}) {
 			t.Errorf("replicas %+v", got)
 		}
 	}
@@ -41,6 +43,16 @@ func TestReceipt(t *testing.T) {
 	f.do("PUT", "/v1/buckets/b/keys/%ff", "v", "Prefer: return=representation").want(200).decode(&doc)
 	if key, err := base64.StdEncoding.DecodeString(doc.Key); err != nil || string(key) != "\xff" || doc.KeyEncoding != "base64" {
 		t.Errorf("receipt %+v", doc)
+	}
+	// A hinted write names the node that keeps it.
+	f.kv.onPut = func(context.Context, coordinator.PutRequest) (coordinator.PutResult, error) {
+		return coordinator.PutResult{Dot: version.Dot{Actor: 1, Seq: 1}, Acked: 1, Hinted: 1, Required: 2, Replicas: []coordinator.Receipt{
+			{Node: nodeID(3), Outcome: coordinator.OutcomeHinted, Holder: nodeID(5)}, {Node: nodeID(1), Outcome: coordinator.OutcomeFailed}}}, nil
+	}
+	var hinted receiptDoc
+	f.do("PUT", testKey, "v", "Prefer: return=representation").want(200).decode(&hinted)
+	if want := []replicaDoc{{"n3", "hinted", "n5"}, {"n1", "failed", ""}}; !slices.Equal(hinted.Replicas, want) {
+		t.Errorf("replicas %+v, want %+v", hinted.Replicas, want)
 	}
 	// A coordinator that the map does not know (yet) is told by its ID.
 	f.kv.onPut = func(context.Context, coordinator.PutRequest) (coordinator.PutResult, error) {
@@ -101,26 +113,26 @@ func TestOperationIDParts(t *testing.T) {
 	}
 }
 
-// TestReadUpTo: a body is whole or an error, however it arrives.
-func TestReadUpTo(t *testing.T) {
+// TestReadBody: a body is whole or an error, however it arrives.
+func TestReadBody(t *testing.T) {
 	const body = "0123456789"
 	for _, size := range []int{0, 1, 9, 10} {
-		got, err := readUpTo(iotest.OneByteReader(strings.NewReader(body)), size, true)
+		got, err := (&bodyReader{from: iotest.OneByteReader(strings.NewReader(body)), size: size, exact: true}).read()
 		if err != nil || string(got) != body[:size] {
 			t.Errorf("%d bytes of it: %q %v", size, got, err)
 		}
 	}
 	for _, r := range []io.Reader{strings.NewReader(body), iotest.DataErrReader(strings.NewReader(body))} {
-		if got, err := readUpTo(r, 11, true); err != io.ErrUnexpectedEOF || string(got) != body {
+		if got, err := (&bodyReader{from: r, size: 11, exact: true}).read(); err != io.ErrUnexpectedEOF || string(got) != body {
 			t.Errorf("one byte is missing: %q %v", got, err)
 		}
 	}
 	for _, r := range []io.Reader{strings.NewReader(body), iotest.DataErrReader(strings.NewReader(body)), iotest.HalfReader(strings.NewReader(body))} {
-		if got, err := readUpTo(r, 10, false); err != nil || string(got) != body {
+		if got, err := (&bodyReader{from: r, size: 10, exact: false}).read(); err != nil || string(got) != body {
 			t.Errorf("to its end: %q %v", got, err)
 		}
 	}
-	if _, err := readUpTo(iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader(body))), 10, true); err != iotest.ErrTimeout {
+	if _, err := (&bodyReader{from: iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader(body))), size: 10, exact: true}).read(); err != iotest.ErrTimeout {
 		t.Errorf("a stalled body: %v", err)
 	}
 }

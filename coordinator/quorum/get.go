@@ -7,11 +7,14 @@ import (
 
 // GetConfig describes one get.
 type GetConfig struct {
-	// Order is a permutation of the owners' numbers (0 to n-1): the order in
-	// which they are to be asked.
+	// Owners is how many owners the key has; they are numbered from 0, and
+	// fallbacks from Owners on.
+	Owners int
+	// Order is whom to ask, and in which order: each owner once, and each
+	// fallback that may stand in at most once.
 	Order []int
-	// R is how many of them must answer.
-	R int
+	// R is how many of them must answer, PR how many owners among these.
+	R, PR int
 	// Session is what the answer must have seen; nil asks for nothing.
 	Session version.Vector
 }
@@ -20,24 +23,35 @@ type GetConfig struct {
 // [NewGet].
 type Get struct {
 	cfg                GetConfig
-	state              []answer        // by owner
-	copies             []object.Object // by owner; meant where state is acked
+	state              []answer        // by number
+	copies             []object.Object // by number; meant where state is acked
 	merged             object.Object
 	next               int // first of Order not asked yet
-	received           int
+	received, owners   int // votes, and those of owners
+	ownersOut          int // owners that failed
 	outstanding, extra int
 }
 
 // NewGet starts a get; [Get.Ask] says whom to ask first.
 func NewGet(cfg GetConfig) *Get {
-	return &Get{
-		cfg:    cfg,
-		state:  make([]answer, len(cfg.Order)),
-		copies: make([]object.Object, len(cfg.Order)),
+	n := cfg.Owners
+	for _, i := range cfg.Order {
+		n = max(n, i+1)
+	}
+	return &Get{cfg: cfg, state: make([]answer, n), copies: make([]object.Object, n)}
+}
+
+// Extend appends nodes to the order: fallbacks that may stand in, as it turned
+// out. Their numbers follow the highest so far.
+func (g *Get) Extend(nodes []int) {
+	g.cfg.Order = append(g.cfg.Order, nodes...)
+	for range nodes {
+		g.state = append(g.state, unasked)
+		g.copies = append(g.copies, object.Object{})
 	}
 }
 
-// Ask gives the next owner to ask now, false when enough are under way. Call
+// Ask gives the next node to ask now, false when enough are under way. Call
 // it until it says false, at the start and after every report.
 func (g *Get) Ask() (int, bool) {
 	if g.next == len(g.cfg.Order) || g.outstanding >= g.wanted() {
@@ -52,7 +66,7 @@ func (g *Get) Ask() (int, bool) {
 
 // wanted is how many answers should be under way.
 func (g *Get) wanted() int {
-	missing := g.cfg.R - g.received
+	missing := max(g.cfg.R-g.received, g.cfg.PR-g.owners)
 	if missing > 0 {
 		return missing + g.extra
 	}
@@ -62,31 +76,47 @@ func (g *Get) wanted() int {
 	return 0
 }
 
-// Reply says that owner i holds this copy; the zero object if none.
+// Reply says that node i holds this copy; the zero object if none. A fallback
+// that holds nothing has not voted: what was never given to it says nothing
+// about the key.
 func (g *Get) Reply(i int, o object.Object) {
-	if g.state[i] != asked {
+	switch {
+	case g.state[i] != asked:
+		return
+	case !g.isOwner(i) && o.Absent():
+		g.settle(i, failed)
 		return
 	}
 	g.settle(i, acked)
 	g.copies[i] = o
 	g.received++
+	if g.isOwner(i) {
+		g.owners++
+	}
 	g.merged = object.Merge(g.merged, o)
 }
 
-// Fail says that owner i will not answer.
+// Fail says that node i will not answer.
 func (g *Get) Fail(i int) {
-	if g.state[i] == asked {
-		g.settle(i, failed)
+	if g.state[i] != asked {
+		return
+	}
+	g.settle(i, failed)
+	if g.isOwner(i) {
+		g.ownersOut++
 	}
 }
 
-// Slow says that the owners under way keep the reader waiting: one more is
+// Slow says that the nodes under way keep the reader waiting: one more is
 // asked beside them, if there is one.
 func (g *Get) Slow() {
 	if g.outstanding > 0 {
 		g.extra++
 	}
 }
+
+// CanHedge reports whether [Get.Slow] would have another node asked.
+func (g *Get) CanHedge() bool { return g.outstanding > 0 && g.next < len(g.cfg.Order) }
 
 func (g *Get) settle(i int, a answer) {
 	g.state[i] = a
@@ -96,13 +126,15 @@ func (g *Get) settle(i int, a answer) {
 
 func (g *Get) covered() bool { return g.merged.Vector.Descends(g.cfg.Session) }
 
+func (g *Get) isOwner(i int) bool { return i < g.cfg.Owners }
+
 // Verdict is Done, Impossible, NotVisible, or Waiting for more answers.
 func (g *Get) Verdict() Verdict {
 	left := g.outstanding + len(g.cfg.Order) - g.next
 	switch {
-	case g.received+left < g.cfg.R:
+	case g.received+left < g.cfg.R, g.cfg.Owners-g.ownersOut < g.cfg.PR:
 		return Impossible
-	case g.received < g.cfg.R:
+	case g.received < g.cfg.R, g.owners < g.cfg.PR:
 		return Waiting
 	case g.covered():
 		return Done
@@ -113,10 +145,22 @@ func (g *Get) Verdict() Verdict {
 	}
 }
 
-// Received is the number of owners that answered.
+// Received is the number of nodes that voted.
 func (g *Get) Received() int { return g.received }
 
-// Outstanding is the number of owners asked that have not answered.
+// Lacking says what an unfinished get waited for: how many votes, and how many of
+// them are there. Where there are votes enough it is about those of owners.
+func (g *Get) Lacking() (required, received int) {
+	if g.received >= g.cfg.R && g.owners < g.cfg.PR {
+		return g.cfg.PR, g.owners
+	}
+	return g.cfg.R, g.received
+}
+
+// FromHints is how many of them are fallbacks.
+func (g *Get) FromHints() int { return g.received - g.owners }
+
+// Outstanding is the number of nodes asked that have not answered.
 func (g *Get) Outstanding() int { return g.outstanding }
 
 // Merged is the merge of all copies heard so far.
@@ -127,7 +171,7 @@ func (g *Get) Merged() object.Object { return g.merged }
 func (g *Get) Stale() []int {
 	var stale []int
 	for _, i := range g.cfg.Order[:g.next] {
-		if g.state[i] == acked && !g.copies[i].Equal(g.merged) {
+		if g.isOwner(i) && g.state[i] == acked && !g.copies[i].Equal(g.merged) {
 			stale = append(stale, i)
 		}
 	}

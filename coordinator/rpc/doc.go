@@ -1,6 +1,7 @@
 // Package rpc carries requests between the nodes of a cluster over their own
-// wire protocol: the coordinator's reads, writes and forwards, the pages of a
-// partition that is being filled, and cluster maps.
+// wire protocol: the coordinator's reads, writes and forwards, questions after
+// how a node and its copies are, the pages of a partition that is being filled,
+// and cluster maps.
 //
 // The frames, deadlines, bounds and connections are those of the internal
 // package wire, whose comment has the layout and its invariants. This package
@@ -8,10 +9,13 @@
 //
 // # What it owes
 //
-//   - [Transport] is the calling side: it implements coordinator.Peers and
-//     antientropy.Peers, and Exchange for the gossip. It keeps one connection
-//     to each address for requests that somebody waits for, and one for bulk
-//     (Pull and Exchange), so that a page never delays a quorum.
+//   - [Transport] is the calling side: it implements coordinator.Peers,
+//     coordinator.Probes and antientropy.Peers, and Exchange for the gossip. It
+//     keeps one connection to each address for requests that somebody waits
+//     for, and one for bulk (Pull and Exchange), so that a page never delays a
+//     quorum.
+//   - Calls to a peer that hangs end within BusyDeadAfter, and those after them
+//     fail at once until it can be dialled again. Only Ping waits for that.
 //   - [Transport.Serve] is the answering side. It may listen before the node
 //     can serve: what is missing in [Services] answers coordinator.ErrNotReady.
 //
@@ -41,6 +45,9 @@
 //     small multiple of what it reads. Golden files hold the bytes of every
 //     message.
 //  6. A handler's panic is one failed request, not a failed node.
+//  7. A node that stops answers what it runs and refuses the rest: none of its
+//     callers is left with coordinator.ErrUnknown, as long as what runs ends
+//     within DrainTimeout.
 //
 // # Versions
 //

@@ -48,6 +48,8 @@ const (
 	codeMethod
 	codeNameTaken
 	codeTooManyMembers
+	codeHintsFull
+	codeTooFewOwners
 )
 
 // The two halves of an error's description.
@@ -94,6 +96,9 @@ var errorTable = []struct {
 	{ErrMethod, codeMethod, final, none},
 	{state.ErrNameTaken, codeNameTaken, final, none},
 	{state.ErrTooManyMembers, codeTooManyMembers, final, none},
+	{coordinator.ErrHintsFull, codeHintsFull, retryable, none},
+	{store.ErrHintsFull, codeHintsFull, retryable, none},
+	{coordinator.ErrTooFewOwners, codeTooFewOwners, retryable, none},
 }
 
 // sentinels are the errors that a code stands for on the far side: those of
@@ -118,6 +123,8 @@ var sentinels = map[code][]error{
 	codeMethod:          {ErrMethod},
 	codeNameTaken:       {state.ErrNameTaken},
 	codeTooManyMembers:  {state.ErrTooManyMembers},
+	codeHintsFull:       {coordinator.ErrHintsFull},
+	codeTooFewOwners:    {coordinator.ErrTooFewOwners},
 }
 
 // RemoteError is what a peer answered instead of a result. errors.Is and

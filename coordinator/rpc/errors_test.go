@@ -40,6 +40,8 @@ func TestErrorsTravel(t *testing.T) {
 		"name taken":        {state.ErrNameTaken, false, false},
 		"too many members":  {state.ErrTooManyMembers, false, false},
 		"method":            {ErrMethod, false, false},
+		"hints full":        {coordinator.ErrHintsFull, true, false},
+		"too few owners":    {coordinator.ErrTooFewOwners, true, false},
 	}
 	for name, c := range all {
 		near := fmt.Errorf("partition 7: %w", c.err)
@@ -73,6 +75,7 @@ func TestErrorsOfTheServerItself(t *testing.T) {
 		{&wire.PanicError{Value: coordinator.ErrStaleRing}, coordinator.ErrUnknown, true},
 		{malformed("x"), coordinator.ErrInvalid, false},
 		{store.ErrInvalid, coordinator.ErrInvalid, false},
+		{store.ErrHintsFull, coordinator.ErrHintsFull, false},
 		{errors.New("never heard of"), coordinator.ErrUnknown, true},
 		{context.Canceled, coordinator.ErrUnknown, true},
 	} {

@@ -222,6 +222,7 @@ const (
 
 	receiptNode    protowire.Number = 1
 	receiptOutcome protowire.Number = 2
+	receiptHolder  protowire.Number = 3
 )
 
 func appendPutResult(dst []byte, a coordinator.PutResult) []byte {
@@ -234,7 +235,8 @@ func appendPutResult(dst []byte, a coordinator.PutResult) []byte {
 	dst = appendID(dst, resultCoordinator, a.Coordinator)
 	for _, r := range a.Replicas {
 		dst = appendNested(dst, resultReceipt, func(b []byte) []byte {
-			return appendUint(appendID(b, receiptNode, r.Node), receiptOutcome, uint64(r.Outcome))
+			b = appendUint(appendID(b, receiptNode, r.Node), receiptOutcome, uint64(r.Outcome))
+			return appendID(b, receiptHolder, r.Holder)
 		})
 	}
 	return dst
@@ -273,6 +275,8 @@ func decodeReceipt(f *fields, have int) (r coordinator.Receipt) {
 			r.Node = e.id()
 		case receiptOutcome:
 			r.Outcome = coordinator.Outcome(e.uint(uint64(coordinator.OutcomeHinted)))
+		case receiptHolder:
+			r.Holder = e.id()
 		}
 	}
 	f.fail(e.err)

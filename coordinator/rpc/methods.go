@@ -9,6 +9,7 @@ import (
 	"starling/coordinator"
 	"starling/coordinator/rpc/internal/wire"
 	"starling/gossip/state"
+	"starling/store/object"
 )
 
 // method is a request's number on the wire. Numbers are never given anew.
@@ -22,12 +23,14 @@ const (
 	methodForward
 	methodConfirm
 	methodPull
+	methodInspect
+	methodStatus
 
 	methods // one more than the last
 )
 
 var methodNames = [methods]string{
-	"unknown", "ping", "exchange", "read", "replicate", "forward", "confirm", "pull",
+	"unknown", "ping", "exchange", "read", "replicate", "forward", "confirm", "pull", "inspect", "status",
 }
 
 // known is m, or 0 for a method that this build has never heard of.
@@ -54,8 +57,9 @@ func unjoined(m uint8) bool { return method(m) == methodExchange }
 // Services are what a node does for others. A field that is nil answers
 // coordinator.ErrNotReady.
 type Services struct {
-	Replica coordinator.Replica
-	Source  antientropy.Source
+	Replica   coordinator.Replica
+	Diagnosis coordinator.Diagnosis
+	Source    antientropy.Source
 	// Exchange merges a peer's map and returns the outcome.
 	Exchange func(ctx context.Context, theirs state.Map) (state.Map, error)
 }
@@ -81,13 +85,20 @@ func (t *Transport) serve(ctx context.Context, number uint8, payload []byte, rep
 			return notReady(m)
 		}
 		err := serveReplica(ctx, m, s.Replica, payload, reply)
-		t.delayReply(ctx)
+		if late := t.delayReply(ctx); late != nil {
+			return late
+		}
 		return err
 	case methodConfirm, methodPull:
 		if s.Source == nil {
 			return notReady(m)
 		}
 		return serveSource(ctx, m, s.Source, payload, reply)
+	case methodInspect, methodStatus:
+		if s.Diagnosis == nil {
+			return notReady(m)
+		}
+		return serveDiagnosis(ctx, m, s.Diagnosis, payload, reply)
 	default:
 		return fmt.Errorf("%w: number %d", ErrMethod, number)
 	}
@@ -115,6 +126,14 @@ func serveSource(ctx context.Context, m method, s antientropy.Source, payload []
 	return answer(ctx, payload, reply, decodePullRequest, s.HandlePull, putPullPage)
 }
 
+func serveDiagnosis(ctx context.Context, m method, d coordinator.Diagnosis, payload []byte, reply *wire.Buffer) error {
+	if m == methodInspect {
+		return answer(ctx, payload, reply, decodeInspectRequest, d.HandleInspect, putInspectReply)
+	}
+	status := func(ctx context.Context, _ struct{}) (coordinator.NodeStatus, error) { return d.HandleStatus(ctx) }
+	return answer(ctx, payload, reply, decodeEmpty, status, putNodeStatus)
+}
+
 // answer decodes a request, handles it and encodes the reply.
 func answer[Q, A any](ctx context.Context, payload []byte, reply *wire.Buffer,
 	decode func([]byte) (Q, error), handle func(context.Context, Q) (A, error), put func(*wire.Buffer, A)) error {
@@ -130,16 +149,19 @@ func answer[Q, A any](ctx context.Context, payload []byte, reply *wire.Buffer,
 	return nil
 }
 
-// delayReply holds a replica's answer back, in tests.
-func (t *Transport) delayReply(ctx context.Context) {
+// delayReply holds a replica's answer back, in tests. When the deadline comes
+// first the answer is that, and not one that comes just in time.
+func (t *Transport) delayReply(ctx context.Context) error {
 	if t.opts.ReplyDelay <= 0 {
-		return
+		return nil
 	}
 	timer := time.NewTimer(t.opts.ReplyDelay)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return nil
 	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -156,7 +178,7 @@ func putReadReply(b *wire.Buffer, a coordinator.ReadReply) {
 }
 
 func putReplicateRequest(b *wire.Buffer, q coordinator.ReplicateRequest) {
-	b.Grow(refBytes(q.Ref) + q.Object.Size() + 32)
+	b.Grow(replicateBytes(q))
 	b.B = appendReplicateRequest(b.B, q)
 }
 
@@ -166,6 +188,14 @@ func putForwardRequest(b *wire.Buffer, q coordinator.ForwardRequest) {
 }
 
 func putPutResult(b *wire.Buffer, a coordinator.PutResult) { b.B = appendPutResult(b.B, a) }
+
+func putEmpty(*wire.Buffer, struct{}) {}
+
+func putInspectRequest(b *wire.Buffer, r object.Ref) { b.B = appendRef(b.B, r) }
+
+func putInspectReply(b *wire.Buffer, a coordinator.InspectReply) { b.B = appendInspectReply(b.B, a) }
+
+func putNodeStatus(b *wire.Buffer, a coordinator.NodeStatus) { b.B = appendNodeStatus(b.B, a) }
 
 func putClaims(b *wire.Buffer, claims []antientropy.Claim) { b.B = appendClaims(b.B, claims) }
 

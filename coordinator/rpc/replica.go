@@ -19,11 +19,13 @@ const (
 	maxPartitionCode = ring.MaxPartitions - 1
 )
 
-// Field numbers of a reference, which the messages below begin with.
+// Field numbers of a reference, with which the requests for a key begin, and of
+// the stamp, which follows in those that are placed by a ring.
 const (
 	refPartition protowire.Number = 1
 	refBucket    protowire.Number = 2
 	refKey       protowire.Number = 3
+	placedStamp  protowire.Number = 4
 )
 
 func appendRef(dst []byte, r object.Ref) []byte {
@@ -42,6 +44,19 @@ func decodeRef(f *fields, r *object.Ref) {
 	case refKey:
 		r.Key = f.text(maxNameBytes)
 	}
+}
+
+func appendPlaced(dst []byte, r object.Ref, stamp uint64) []byte {
+	return appendFixed(appendRef(dst, r), placedStamp, stamp)
+}
+
+// decodePlaced takes the field if it belongs to a reference or is the stamp.
+func decodePlaced(f *fields, r *object.Ref, stamp *uint64) {
+	if f.num == placedStamp {
+		*stamp = f.fixed()
+		return
+	}
+	decodeRef(f, r)
 }
 
 // refBytes is more than a reference takes.
@@ -73,28 +88,29 @@ func (f *fields) object() object.Object {
 
 // Read.
 const (
-	readStamp protowire.Number = 4
 	readHave  protowire.Number = 5
+	readHints protowire.Number = 6
 
 	readReplyObject protowire.Number = 1
 	readReplySame   protowire.Number = 2
 )
 
 func appendReadRequest(dst []byte, q coordinator.ReadRequest) []byte {
-	dst = appendRef(dst, q.Ref)
-	dst = appendFixed(dst, readStamp, q.Stamp)
-	return appendFixed(dst, readHave, q.Have)
+	dst = appendPlaced(dst, q.Ref, q.Stamp)
+	dst = appendFixed(dst, readHave, q.Have)
+	return appendFlag(dst, readHints, q.Hints)
 }
 
 func decodeReadRequest(b []byte) (q coordinator.ReadRequest, err error) {
 	f := fields{b: b}
 	for f.next() {
-		decodeRef(&f, &q.Ref)
 		switch f.num {
-		case readStamp:
-			q.Stamp = f.fixed()
 		case readHave:
 			q.Have = f.fixed()
+		case readHints:
+			q.Hints = f.flag()
+		default:
+			decodePlaced(&f, &q.Ref, &q.Stamp)
 		}
 	}
 	return q, f.err
@@ -118,27 +134,34 @@ func decodeReadReply(b []byte) (a coordinator.ReadReply, err error) {
 	return a, f.err
 }
 
-// Replicate. The reply is empty.
+// Replicate. The reply is empty. A node that does not know replicateFor does
+// not take a hint for its own copy: it refuses, since it is no replica.
 const (
-	replicateStamp  protowire.Number = 4
 	replicateObject protowire.Number = 5
+	replicateFor    protowire.Number = 6
 )
 
 func appendReplicateRequest(dst []byte, q coordinator.ReplicateRequest) []byte {
-	dst = appendRef(dst, q.Ref)
-	dst = appendFixed(dst, replicateStamp, q.Stamp)
-	return appendObject(dst, replicateObject, q.Object)
+	dst = appendPlaced(dst, q.Ref, q.Stamp)
+	dst = appendObject(dst, replicateObject, q.Object)
+	return appendID(dst, replicateFor, q.For)
+}
+
+// replicateBytes is more than a replicate takes.
+func replicateBytes(q coordinator.ReplicateRequest) int {
+	return refBytes(q.Ref) + q.Object.Size() + 48
 }
 
 func decodeReplicateRequest(b []byte) (q coordinator.ReplicateRequest, err error) {
 	f := fields{b: b}
 	for f.next() {
-		decodeRef(&f, &q.Ref)
 		switch f.num {
-		case replicateStamp:
-			q.Stamp = f.fixed()
 		case replicateObject:
 			q.Object = f.object()
+		case replicateFor:
+			q.For = f.id()
+		default:
+			decodePlaced(&f, &q.Ref, &q.Stamp)
 		}
 	}
 	return q, f.err

@@ -16,6 +16,7 @@ import (
 	"starling/coordinator/rpc/internal/wire"
 	"starling/gossip/state"
 	"starling/ring"
+	"starling/store/object"
 )
 
 // Options of a [Transport]. Node, Resolve and Logger are required; zero
@@ -33,13 +34,19 @@ type Options struct {
 	// Dial opens a connection; nil: TCP.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
 
-	// QueueBytes bounds what waits to be written on one connection, MaxInFlight
-	// the requests that wait or run on one.
-	QueueBytes, MaxInFlight int
+	// QueueBytes bounds what waits to be written on one connection, MaxPending
+	// the calls that wait on one, MaxInFlight the requests that run for one.
+	QueueBytes, MaxPending, MaxInFlight int
+	// MaxServerInFlight and MaxServerInFlightBytes bound what runs for all
+	// peers together, but for a small part that each is sure of.
+	MaxServerInFlight, MaxServerInFlightBytes int
 	// PingEvery and DeadAfter are how long a silent connection waits before
-	// it pings, and before it gives up. DialTimeout bounds a dial with its
-	// preface, DrainTimeout the end of Serve.
-	PingEvery, DeadAfter, DialTimeout, DrainTimeout time.Duration
+	// it pings, and before it gives up; BusyPingEvery and BusyDeadAfter are
+	// the same while calls wait on it.
+	PingEvery, DeadAfter, BusyPingEvery, BusyDeadAfter time.Duration
+	// DialTimeout bounds a dial with its preface, DrainTimeout the end of
+	// Serve.
+	DialTimeout, DrainTimeout time.Duration
 
 	// ReplyDelay holds every answer to a read, replicate or forward back.
 	// For tests only.
@@ -59,8 +66,9 @@ type Transport struct {
 }
 
 var (
-	_ coordinator.Peers = (*Transport)(nil)
-	_ antientropy.Peers = (*Transport)(nil)
+	_ coordinator.Peers  = (*Transport)(nil)
+	_ coordinator.Probes = (*Transport)(nil)
+	_ antientropy.Peers  = (*Transport)(nil)
 )
 
 // New makes a transport. It serves nothing before Serve, and calls peers until
@@ -79,12 +87,7 @@ func New(o Options) (*Transport, error) {
 	if t.called, t.served, err = newRequestCounters(o.Metrics); err != nil {
 		return nil, fmt.Errorf("rpc: metrics: %w", err)
 	}
-	w := wire.Options{
-		Node: o.Node, Cluster: func() [16]byte { return *t.cluster.Load() }, Unjoined: unjoined,
-		Metrics: counted, Logger: o.Logger, Dial: o.Dial,
-		QueueBytes: o.QueueBytes, MaxPending: o.MaxInFlight, MaxInFlight: o.MaxInFlight,
-		PingEvery: o.PingEvery, DeadAfter: o.DeadAfter, DialTimeout: o.DialTimeout, DrainTimeout: o.DrainTimeout,
-	}
+	w := t.wireOptions(counted)
 	if t.pool, err = wire.NewPool(w); err != nil {
 		return nil, err
 	}
@@ -93,6 +96,19 @@ func New(o Options) (*Transport, error) {
 		Done: func(m uint8, err error) { t.served.count(known(m), serverResult(err)) },
 	})
 	return t, err
+}
+
+func (t *Transport) wireOptions(counted *wire.Metrics) wire.Options {
+	o := &t.opts
+	return wire.Options{
+		Node: o.Node, Cluster: func() [16]byte { return *t.cluster.Load() }, Unjoined: unjoined,
+		Metrics: counted, Logger: o.Logger, Dial: o.Dial,
+		QueueBytes: o.QueueBytes, MaxPending: o.MaxPending, MaxInFlight: o.MaxInFlight,
+		MaxServerInFlight: o.MaxServerInFlight, MaxServerInFlightBytes: o.MaxServerInFlightBytes,
+		PingEvery: o.PingEvery, DeadAfter: o.DeadAfter,
+		BusyPingEvery: o.BusyPingEvery, BusyDeadAfter: o.BusyDeadAfter,
+		DialTimeout: o.DialTimeout, DrainTimeout: o.DrainTimeout,
+	}
 }
 
 // Serve answers peers on ln until ctx ends, lets running requests finish for
@@ -142,10 +158,21 @@ func (t *Transport) Pull(ctx context.Context, to ring.NodeID, req antientropy.Pu
 	return callNode(ctx, t, to, methodPull, req, putPullRequest, decodePullPage)
 }
 
-// Ping is a round trip to a member that asks nothing of it.
+// Ping implements coordinator.Probes. Unlike the others it waits for a dial to
+// a peer that was hung or did not answer the last one.
 func (t *Transport) Ping(ctx context.Context, to ring.NodeID) error {
-	_, err := callNode(ctx, t, to, methodPing, struct{}{}, func(*wire.Buffer, struct{}) {}, decodeEmpty)
+	_, err := callNode(ctx, t, to, methodPing, struct{}{}, putEmpty, decodeEmpty)
 	return err
+}
+
+// Inspect implements coordinator.Probes.
+func (t *Transport) Inspect(ctx context.Context, to ring.NodeID, ref object.Ref) (coordinator.InspectReply, error) {
+	return callNode(ctx, t, to, methodInspect, ref, putInspectRequest, decodeInspectReply)
+}
+
+// Status implements coordinator.Probes.
+func (t *Transport) Status(ctx context.Context, to ring.NodeID) (coordinator.NodeStatus, error) {
+	return callNode(ctx, t, to, methodStatus, struct{}{}, putEmpty, decodeNodeStatus)
 }
 
 // Exchange gives this node's map to whichever node answers at an address and
@@ -204,7 +231,11 @@ func call[Q, A any](ctx context.Context, t *Transport, to target, m method,
 
 // connect finds the connection, and makes sure of who is at its other end.
 func (t *Transport) connect(ctx context.Context, to target, m method) (*wire.Conn, error) {
-	conn, err := t.pool.Get(ctx, to.addr, m.class())
+	get := t.pool.Get
+	if m == methodPing {
+		get = t.pool.Probe
+	}
+	conn, err := get(ctx, to.addr, m.class())
 	if err != nil {
 		return nil, outcome(ctx, to, err)
 	}

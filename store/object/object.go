@@ -62,6 +62,20 @@ type Entry struct {
 	Object Object
 }
 
+// Hint is an object that a store keeps for another node, which was not there
+// to take it.
+type Hint struct {
+	Target [16]byte // the other node's store UUID
+	Ref    Ref
+	Object Object
+}
+
+// HintTotals counts the hints that a store keeps for one other node.
+type HintTotals struct {
+	Target       [16]byte
+	Hints, Bytes int64
+}
+
 // Written is the outcome of a write at one replica. The write is visible at
 // once.
 type Written struct {

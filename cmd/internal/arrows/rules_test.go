@@ -20,16 +20,17 @@ var rules = map[string]rule{
 	"store/object":       {pure: true, may: []string{"store/version"}},
 	"gossip/state":       {pure: true, may: []string{"ring"}},
 	"coordinator/quorum": {pure: true, may: []string{"store/object", "store/version"}},
+	"coordinator/health": {pure: true},
 	"antientropy/merkle": {pure: true},
 
 	"store":            {may: []string{"store/object", "store/version"}},
 	"gossip":           {may: []string{"ring", "gossip/state"}},
-	"coordinator":      {may: []string{"ring", "store/object", "store/version", "coordinator/quorum"}},
+	"coordinator":      {may: []string{"ring", "store/object", "store/version", "coordinator/quorum", "coordinator/health"}},
 	"coordinator/hint": {may: []string{"ring", "store/object", "store/version"}},
 	"antientropy":      {may: []string{"ring", "store/object", "store/version", "coordinator/quorum", "antientropy/merkle"}},
 
-	"coordinator/rpc": {may: []string{"coordinator", "antientropy", "store", "gossip/state", "ring", "store/object", "store/version"}},
-	"coordinator/api": {may: []string{"coordinator", "store", "gossip/state", "ring", "store/object", "store/version"}},
+	"coordinator/rpc": {may: []string{"coordinator", "coordinator/health", "antientropy", "store", "gossip/state", "ring", "store/object", "store/version"}},
+	"coordinator/api": {may: []string{"coordinator", "coordinator/health", "coordinator/hint", "store", "gossip/state", "ring", "store/object", "store/version"}},
 
 	"config": {},
 	"client": {},

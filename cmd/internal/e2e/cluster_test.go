@@ -11,7 +11,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -35,6 +37,7 @@ type cluster struct {
 	t    *testing.T
 	n    int
 	base int
+	home string
 	env  []string
 	http *http.Client
 }
@@ -48,11 +51,12 @@ func up(t *testing.T, n int, env ...string) *cluster {
 		Transport: &http.Transport{MaxIdleConnsPerHost: 64},
 	}}
 	home := t.TempDir()
+	c.home = filepath.Join(home, ".starling")
 	c.env = append(os.Environ(), append(env,
 		"STARLING_HOME="+home, fmt.Sprintf("STARLING_PORT_BASE=%d", c.base))...)
 	t.Cleanup(func() {
 		if t.Failed() {
-			logs, _ := filepath.Glob(filepath.Join(home, ".starling", "n*", "log"))
+			logs, _ := filepath.Glob(filepath.Join(c.home, "n*", "log"))
 			for _, f := range logs {
 				text, _ := os.ReadFile(f)
 				t.Logf("%s:\n%s", f, tail(text, 4000))
@@ -67,15 +71,19 @@ func up(t *testing.T, n int, env ...string) *cluster {
 
 func tail(b []byte, n int) []byte { return b[max(0, len(b)-n):] }
 
+// basesTried counts the port bases that were tried: tests that run at the same
+// time never share one.
+var basesTried atomic.Int64
+
 // freeBase finds a port base whose ports for nine nodes are free now. It stays
 // below the ports that systems give to outgoing connections (32768 and up on
 // Linux): one of those could take a node's port while the node is down.
 func freeBase(t *testing.T) int {
 	t.Helper()
 	const first, last, step = 10_000, 32_000, 100
-	start := os.Getpid() % ((last - first) / step)
-	for i := range (last - first) / step {
-		base := first + (start+i)%((last-first)/step)*step
+	const bases = (last - first) / step
+	for range bases {
+		base := first + (os.Getpid()+int(basesTried.Add(1)))%bases*step
 		if portsFree(base) {
 			return base
 		}
@@ -98,10 +106,16 @@ func portsFree(base int) bool {
 // run calls one verb of cluster.sh and wants it to succeed.
 func (c *cluster) run(args ...string) string {
 	c.t.Helper()
+	return c.runWith(nil, args...)
+}
+
+// runWith is run with further settings for the nodes that it starts.
+func (c *cluster) runWith(settings []string, args ...string) string {
+	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(root, "deploy", "local", "cluster.sh"), args...)
-	cmd.Env = c.env
+	cmd.Env = append(slices.Clip(c.env), settings...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		c.t.Fatalf("cluster.sh %s: %v\n%s", strings.Join(args, " "), err, out)
@@ -148,6 +162,10 @@ func (c *cluster) try(method string, i int, path, body string, header ...string)
 	for k := 0; k < len(header); k += 2 {
 		req.Header.Set(header[k], header[k+1])
 	}
+	return c.send(req)
+}
+
+func (c *cluster) send(req *http.Request) (answer, error) {
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return answer{}, err

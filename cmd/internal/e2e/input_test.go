@@ -39,6 +39,7 @@ type unsized struct{ io.Reader }
 
 // Each bad input has its documented answer, and stores nothing.
 func TestBadInputIsRefusedAndStoresNothing(t *testing.T) {
+	t.Parallel()
 	c := up(t, 3)
 	foreign := c.raw("GET", keys+"another", nil).context()
 	mebibyte := strings.Repeat("v", 1<<20)
@@ -89,6 +90,7 @@ func TestBadInputIsRefusedAndStoresNothing(t *testing.T) {
 
 // Unusual keys and values arrive and come back exactly.
 func TestUnusualKeysAndValues(t *testing.T) {
+	t.Parallel()
 	c := up(t, 3)
 	for i, tt := range []struct{ write, read string }{
 		{"a/b", "a%2Fb"},
@@ -121,6 +123,7 @@ func TestUnusualKeysAndValues(t *testing.T) {
 
 // A stale context and none at all are good input: they make siblings.
 func TestStaleAndMissingContextsMakeSiblings(t *testing.T) {
+	t.Parallel()
 	c := up(t, 3)
 	stale := c.raw("PUT", keys+"k", strings.NewReader("1")).context()
 	c.raw("PUT", keys+"k", strings.NewReader("2"), "X-Starling-Context", stale)

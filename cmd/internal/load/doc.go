@@ -1,5 +1,5 @@
 // Package load drives a key-value server with HTTP requests and measures what
-// it answers: the engine of "starling bench".
+// it answers: the engine of "starling bench" and of deploy/local/faults.sh.
 //
 // The same program drives a Starling cluster and a bare echo server: a
 // [Target] is a list of addresses and a query, the requests are the same
@@ -27,10 +27,27 @@
 // context that it was answered for each record and gives it with the next put
 // of that record, as a client would that had read before it writes.
 //
+// # Faults
+//
+// [Clients] measure what is noticed of servers that die, hang or slow down.
+// They too are a closed loop of gets and puts, and in addition each
+//
+//   - has an endpoint as its home. Where the connection is refused, nothing was
+//     sent and it asks the next endpoint; where a request fails in another way
+//     or is not answered in time, the request has failed and the next one goes
+//     to the next endpoint.
+//   - records every request, so that a [Trace] can be cut into windows.
+//   - has keys that it alone writes, each time another value, with the context
+//     of the last acknowledged put. So it is known what each copy of a key must
+//     hold in the end: the value of the last acknowledged put, or that of a
+//     later one whose outcome is unknown, and never a value whose put was
+//     answered as not applied. [Clients.Verify] asks every owner.
+//
 // # Invariants
 //
 //  1. At most one request is under way on each connection.
-//  2. No goroutine outlives the Fill or Run that started it.
+//  2. No goroutine outlives the Fill, Run or Verify that started it.
 //  3. Memory is bounded by Options: one context a record, one histogram for
-//     each connection and operation.
+//     each connection and operation. Clients keep one context a key and 24
+//     bytes a request, of a million requests each at most.
 package load

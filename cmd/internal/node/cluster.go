@@ -46,7 +46,7 @@ func (n *Node) enterCluster(ctx context.Context) (*gossip.Gossip, error) {
 		return nil, errors.Join(err, g.Close())
 	}
 	n.transport.SetServices(rpc.Services{
-		Replica: n.coord, Source: antientropy.NewServer(n.id, n.coord, n.store), Exchange: n.exchange,
+		Replica: n.coord, Diagnosis: n.coord, Source: antientropy.NewServer(n.id, n.coord, n.store), Exchange: n.exchange,
 	})
 	return g, nil
 }

@@ -15,6 +15,7 @@ import (
 	"starling/config"
 	"starling/coordinator"
 	"starling/coordinator/api"
+	"starling/coordinator/hint"
 	"starling/coordinator/rpc"
 	"starling/gossip"
 	"starling/gossip/state"
@@ -44,6 +45,7 @@ type Node struct {
 	listeners map[string]net.Listener // "http" and "rpc"
 	transport *rpc.Transport
 	coord     *coordinator.Coordinator
+	drainer   *hint.Drainer
 	filler    *antientropy.Filler
 	api       *api.Server
 
@@ -100,9 +102,19 @@ func (n *Node) assemble() (err error) {
 	if n.transport, err = rpc.New(n.rpcOptions()); err != nil {
 		return err
 	}
-	n.coord, err = coordinator.New(coordinator.Options{
-		Self: n.id, Store: n.store, Peers: n.transport, Membership: members{n},
-		ReadRepair: n.cfg.ReadRepairEnabled, Now: now,
+	co := coordinator.Options{
+		Self: n.id, Store: n.store, Peers: n.transport, Membership: members{n}, Probes: n.transport,
+		HintTotals: n.store.HintTotals, ReadRepair: n.cfg.ReadRepairEnabled, Now: now,
+		Logger: n.log, Metrics: n.registry, PeerName: n.peerName,
+	}
+	if n.cfg.HintsEnabled {
+		co.Hints = keptHints{n.store}
+	}
+	if n.coord, err = coordinator.New(co); err != nil {
+		return err
+	}
+	n.drainer, err = hint.New(hint.Options{
+		Store: n.store, Deliverer: deliveries{n}, BytesPerSecond: n.cfg.HintsBytesPerSecond,
 		Logger: n.log, Metrics: n.registry, PeerName: n.peerName,
 	})
 	if err != nil {
@@ -116,9 +128,12 @@ func (n *Node) assemble() (err error) {
 		return err
 	}
 	n.api, err = api.New(api.Options{
-		KV: n.coord, Cluster: cluster{n}, Self: n.id, Name: n.cfg.Name, Version: n.version, Ready: n.Ready,
+		KV: n.coord, Cluster: cluster{n}, Diagnostics: n.coord, Hints: n.drainer,
+		Self: n.id, Name: n.cfg.Name, Version: n.version, Ready: n.Ready, Draining: n.draining.Load,
 		MaxValueBytes: int(n.cfg.MaxValueBytes), MaxInflight: n.cfg.MaxInflight,
-		DefaultTimeout: n.cfg.DefaultTimeout, MaxTimeout: n.cfg.MaxTimeout, ShutdownGrace: n.cfg.ShutdownGrace,
+		MaxInflightBytes: max(n.cfg.MaxInflightBytes, n.cfg.MaxValueBytes), MaxConnections: n.cfg.MaxConnections,
+		DefaultTimeout: n.cfg.DefaultTimeout, MaxTimeout: n.cfg.MaxTimeout,
+		ShutdownGrace: n.cfg.ShutdownGrace, DrainDelay: n.cfg.DrainDelay,
 		Now: now, Logger: n.log, Metrics: n.registry, Gatherer: n.registry,
 	})
 	return err
@@ -192,7 +207,10 @@ func (n *Node) Run(ctx context.Context) error {
 		defer stopBack() // the rest serves until the last request is done
 		return n.api.Serve(ctx, n.listeners["http"])
 	})
-	stopped := context.AfterFunc(front, func() { n.draining.Store(true) })
+	stopped := context.AfterFunc(front, func() {
+		n.draining.Store(true)
+		n.coord.Drain()
+	})
 	defer stopped()
 
 	// The part that needs a cluster: found by the front's time, run by the back's.
@@ -204,6 +222,7 @@ func (n *Node) Run(ctx context.Context) error {
 		start(back, n.followMap)
 		start(back, n.filler.Run)
 		start(back, n.keepActors)
+		start(front, n.drainer.Run)
 	}
 	parts.Wait()
 	err = n.close()

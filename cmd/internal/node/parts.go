@@ -33,6 +33,7 @@ func openStore(cfg config.Config, log *slog.Logger, reg prometheus.Registerer) (
 			Siblings: cfg.MaxSiblings,
 			Bytes:    max(minObjectBytes, objectBytesFactor*int(cfg.MaxValueBytes)),
 		},
+		HintsMaxBytes: cfg.HintsMaxBytes, HintsMaxTargetBytes: cfg.HintsMaxTargetBytes,
 		Logger: log, Metrics: reg,
 		OnAmnesia: func(partition uint32, reason error) {
 			log.Error("a partition has rows that cannot be read: its reads fail here and other replicas answer",

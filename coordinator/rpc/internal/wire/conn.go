@@ -10,13 +10,14 @@ import (
 // Conn is the calling end of a connection.
 type Conn struct {
 	link
-	onRetire func() // no longer for new calls; may run more than once
+	onRetire func(reason error) // no longer for new calls; may run more than once
 	calls    sync.Pool
 
 	mu      sync.Mutex
 	pending map[uint64]*call
 	lastID  uint64
 	retired error // why no new call is taken
+	watched bool  // keepalive looks often: a call waits, or went unanswered
 }
 
 // call is one request that waits. Whoever takes it out of pending owns it: the
@@ -109,6 +110,10 @@ func (c *Conn) register(w *call) (id uint64, err error) {
 		c.opts.Metrics.refusedClient.Inc()
 		return 0, fmt.Errorf("%w: %d calls wait for this peer", ErrOverloaded, len(c.pending))
 	}
+	if !c.watched {
+		c.watched = true
+		c.hurry()
+	}
 	c.lastID++
 	c.pending[c.lastID] = w
 	c.opts.Metrics.pendingClient.Add(1)
@@ -177,13 +182,14 @@ func (c *Conn) retire(reason error) {
 	}
 	idle := len(c.pending) == 0
 	c.mu.Unlock()
-	c.onRetire()
+	c.onRetire(reason)
 	if idle {
 		c.fail(ErrClosed)
 	}
 }
 
-// failed runs when the link has ended: nobody waits any longer.
+// failed runs when the link has ended: nobody waits any longer. Those that did
+// hear of it when the pool has, so that who tries again gets another connection.
 func (c *Conn) failed(err error) {
 	c.mu.Lock()
 	if c.retired == nil {
@@ -193,11 +199,21 @@ func (c *Conn) failed(err error) {
 	c.pending = nil
 	c.mu.Unlock()
 	c.opts.Metrics.pendingClient.Add(-int64(len(waiting)))
+	c.onRetire(err)
 	for _, w := range waiting {
 		w.err = errEnded
 		w.done <- struct{}{}
 	}
-	c.onRetire()
+}
+
+// owing is for keepalive: whether the peer owes a sign of life, given whether
+// it was heard since the look before. A call that its caller gave up leaves the
+// question open: the next ones are to know.
+func (c *Conn) owing(heard bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.watched = len(c.pending) > 0 || !heard
+	return c.watched
 }
 
 // run reads replies until the connection ends, and returns when all that
@@ -206,7 +222,7 @@ func (c *Conn) run() {
 	c.opts.Metrics.connsClient.Add(1)
 	defer c.opts.Metrics.connsClient.Add(-1)
 	c.wg.Add(1)
-	go c.keepalive()
+	go c.keepalive(c.owing)
 	c.fail(c.read())
 	c.wg.Wait()
 }

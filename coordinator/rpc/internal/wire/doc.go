@@ -28,8 +28,9 @@
 //     is never reported as lost; one that was handed over never as refused
 //     unless the peer said so.
 //  3. No queue grows without bound: what waits to be written, what waits for
-//     a reply, what runs for a peer and how much that holds are bounded, and
-//     beyond the bound a request is refused.
+//     a reply, what runs for a peer and for all peers together, and how much
+//     that holds are bounded, and beyond the bound a request is refused. No
+//     connection can take what another one is sure of (see load).
 //  4. A frame's declared length alone allocates at most firstChunkBytes.
 //  5. A request whose deadline has passed does not begin to run. Time that a
 //     request waits in the sender's queue is taken off its budget; time on the
@@ -45,6 +46,17 @@
 // connection up when it has read nothing for DeadAfter, or when one write has
 // made no progress for that long. Any bytes count as reading, so a large frame
 // on a slow link is not taken for a dead peer.
+//
+// The calling side is quicker while calls wait: then it pings when it has read
+// nothing for BusyPingEvery, and gives the connection up after BusyDeadAfter.
+// A peer that is merely slow with a request is not given up, since its reader
+// answers the ping at once; one that hangs (stopped, swapped out, cut off
+// without a reset) is found within that time. A call that its caller gave up
+// counts until the peer is heard again. Once a peer was given up, only
+// [Pool.Probe] waits for the next dial; [Pool.Get] fails until it has succeeded.
+//
+// Only time during which this process ran counts, so that one which was stopped
+// itself does not take its peers for dead (see watch).
 //
 // A server that stops sends goaway, refuses further requests and finishes the
 // ones it has. The client then opens a new connection for new calls and closes

@@ -33,7 +33,8 @@ var (
 var (
 	// ErrClosed: this side closed it.
 	ErrClosed = errors.New("wire: closed")
-	// ErrDead: the peer was silent for DeadAfter.
+	// ErrDead: the peer was silent for DeadAfter, or for BusyDeadAfter while
+	// calls waited.
 	ErrDead = errors.New("wire: peer is silent")
 	// ErrCorrupt: a frame or preface failed its checksum or its bounds.
 	ErrCorrupt = errors.New("wire: corrupt frame")

@@ -113,9 +113,11 @@ type rig struct {
 	opts   Options // of the pool
 	srv    Options
 	handle handler
+	hang   *hang // stops the server's process; nil: it runs on
 
-	pool *Pool
-	stop func() // the server
+	pool   *Pool
+	server *Server
+	stop   func() // the server
 }
 
 // start completes a rig. Within a bubble a goroutine that it leaks fails the
@@ -139,6 +141,15 @@ func newRig(t *testing.T, h handler) *rig {
 
 func (r *rig) serve() {
 	r.t.Helper()
+	ln := r.net.listen("srv")
+	if r.hang != nil {
+		ln = hangingListener{ln, r.hang}
+	}
+	r.serveOn(ln)
+}
+
+func (r *rig) serveOn(ln net.Listener) {
+	r.t.Helper()
 	srv, err := NewServer(ServerOptions{
 		Options: r.srv, Handle: r.handle,
 		EncodeError: func(dst []byte, err error) []byte { return append(dst, err.Error()...) },
@@ -146,9 +157,9 @@ func (r *rig) serve() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	r.server = srv
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	ln := r.net.listen("srv")
 	go func() {
 		defer close(done)
 		if err := srv.Serve(ctx, ln); err != nil {
@@ -159,6 +170,62 @@ func (r *rig) serve() {
 		cancel()
 		<-done
 	}
+}
+
+// hang stands in for a process that is stopped for a while: it accepts and
+// reads what its socket has taken already, and does nothing with it.
+type hang struct {
+	mu   sync.Mutex
+	gate chan struct{} // nil: it runs
+}
+
+func (h *hang) stop() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.gate = make(chan struct{})
+}
+
+func (h *hang) goOn() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	close(h.gate)
+	h.gate = nil
+}
+
+func (h *hang) wait() {
+	h.mu.Lock()
+	gate := h.gate
+	h.mu.Unlock()
+	if gate != nil {
+		<-gate
+	}
+}
+
+type hangingListener struct {
+	net.Listener
+	h *hang
+}
+
+func (l hangingListener) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	l.h.wait()
+	return hangingConn{nc, l.h}, err
+}
+
+type hangingConn struct {
+	net.Conn
+	h *hang
+}
+
+func (c hangingConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.h.wait()
+	return n, err
+}
+
+func (c hangingConn) Write(p []byte) (int, error) {
+	c.h.wait()
+	return c.Conn.Write(p)
 }
 
 func (r *rig) newPool() {

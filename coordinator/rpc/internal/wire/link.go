@@ -18,6 +18,7 @@ type link struct {
 	in         *frameReader
 	out        writer
 	wg         sync.WaitGroup // keepalive and flushers
+	wake       chan struct{}  // see hurry
 	done       chan struct{}
 	once       sync.Once
 	err        error // set before done is closed
@@ -28,7 +29,7 @@ type link struct {
 // has ended.
 func (l *link) init(opts *Options, nc net.Conn, afterFail func(error)) {
 	l.opts, l.nc, l.afterFail = opts, nc, afterFail
-	l.done = make(chan struct{})
+	l.wake, l.done = make(chan struct{}, 1), make(chan struct{})
 	l.count = &countingReader{r: nc, bytes: opts.Metrics.readBytes}
 	l.in = newFrameReader(l.count, opts.maxPayload)
 	l.out = writer{out: nc, bound: opts.QueueBytes, fail: l.fail, metrics: opts.Metrics, wg: &l.wg}
@@ -46,40 +47,49 @@ func (l *link) fail(err error) {
 }
 
 // keepalive pings a silent peer and ends the link of a dead one. See the
-// package comment, "Liveness".
-func (l *link) keepalive() {
+// package comment, "Liveness". owing says, after each look at a peer that owes
+// a sign of life, whether it still does; nil: it never does.
+func (l *link) keepalive(owing func(heard bool) bool) {
 	defer l.wg.Done()
-	const perPing = 4
-	every := l.opts.PingEvery / perPing
-	dead := int((l.opts.DeadAfter + every - 1) / every)
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	var reads, writes uint64
-	silent, stalled := 0, 0 // ticks
+	w := newWatch(l.opts, time.Now())
+	timer := time.NewTimer(w.interval())
+	defer timer.Stop()
 	for {
+		woken := false
 		select {
 		case <-l.done:
 			return
-		case <-tick.C:
+		case <-l.wake:
+			woken = true
+		case <-timer.C:
 		}
-		if now := l.count.reads.Load(); now != reads {
-			reads, silent = now, 0
-		} else {
-			silent++
-		}
-		if now, flushing := l.out.busy(); now != writes || !flushing {
-			writes, stalled = now, 0
-		} else {
-			stalled++
-		}
-		if silent >= dead || stalled >= dead {
+		switch w.look(time.Now(), l.sight()) {
+		case verdictDead:
 			l.fail(ErrDead)
 			return
-		}
-		if silent > 0 && silent%perPing == 0 {
+		case verdictPing:
 			// A full queue is no reason to fail: then the writer stalls.
 			_ = l.out.control(header{kind: kindPing})
 		}
+		// The look that begins the watch does not end it, even if the call is
+		// over by then: a caller that calls again and again would wake us
+		// every time.
+		w.busy = woken || w.busy && owing(w.owed == 0)
+		timer.Reset(w.interval())
+	}
+}
+
+func (l *link) sight() sight {
+	s := sight{reads: l.count.reads.Load()}
+	s.writes, s.flushers, s.flushing = l.out.progress()
+	return s
+}
+
+// hurry makes keepalive look at the peer often, from now on.
+func (l *link) hurry() {
+	select {
+	case l.wake <- struct{}{}:
+	default: // it has been told already
 	}
 }
 

@@ -10,16 +10,20 @@ import (
 
 // Defaults of [Options].
 const (
-	DefaultQueueBytes       = 16 << 20
-	DefaultMaxPending       = 4096
-	DefaultMaxInFlight      = 4096
-	DefaultMaxInFlightBytes = 64 << 20
-	DefaultMaxConns         = 4096
-	DefaultPingEvery        = 5 * time.Second
-	DefaultDeadAfter        = 10 * time.Second
-	DefaultPrefaceTimeout   = 5 * time.Second
-	DefaultDialTimeout      = 3 * time.Second
-	DefaultDrainTimeout     = 10 * time.Second
+	DefaultQueueBytes             = 16 << 20
+	DefaultMaxPending             = 4096
+	DefaultMaxInFlight            = 4096
+	DefaultMaxInFlightBytes       = 64 << 20
+	DefaultMaxServerInFlight      = 8192
+	DefaultMaxServerInFlightBytes = 256 << 20
+	DefaultMaxConns               = 4096
+	DefaultPingEvery              = 5 * time.Second
+	DefaultDeadAfter              = 10 * time.Second
+	DefaultBusyPingEvery          = 250 * time.Millisecond
+	DefaultBusyDeadAfter          = time.Second
+	DefaultPrefaceTimeout         = time.Second
+	DefaultDialTimeout            = time.Second
+	DefaultDrainTimeout           = 10 * time.Second
 )
 
 // Options serve both sides of a node. Node, Cluster, Metrics and Logger are
@@ -43,12 +47,20 @@ type Options struct {
 	// MaxInFlight and MaxInFlightBytes (of payload) bound what a server
 	// runs for one connection.
 	MaxInFlight, MaxInFlightBytes int
+	// MaxServerInFlight and MaxServerInFlightBytes bound what it runs for
+	// all of them together, but for a small part that each is sure of.
+	MaxServerInFlight, MaxServerInFlightBytes int
 	// MaxConns bounds a server's connections, and a pool's peers.
 	MaxConns int
 
 	// PingEvery is how long a side reads nothing before it pings, DeadAfter
 	// (at least twice that) before it gives up.
 	PingEvery, DeadAfter time.Duration
+	// BusyPingEvery and BusyDeadAfter (at least twice that) take their
+	// place at the calling end while calls wait. What is on its way to the
+	// peer must fit into BusyDeadAfter: on links under 4 MB/s, whose send
+	// buffers take longer to empty, it has to be longer.
+	BusyPingEvery, BusyDeadAfter time.Duration
 	// PrefaceTimeout bounds the exchange of prefaces, DialTimeout that and
 	// the opening of the connection together.
 	PrefaceTimeout, DialTimeout time.Duration
@@ -75,9 +87,13 @@ func (o Options) withDefaults() (*Options, error) {
 	orDefault(&o.MaxPending, DefaultMaxPending)
 	orDefault(&o.MaxInFlight, DefaultMaxInFlight)
 	orDefault(&o.MaxInFlightBytes, DefaultMaxInFlightBytes)
+	orDefault(&o.MaxServerInFlight, DefaultMaxServerInFlight)
+	orDefault(&o.MaxServerInFlightBytes, DefaultMaxServerInFlightBytes)
 	orDefault(&o.MaxConns, DefaultMaxConns)
 	orDefault(&o.PingEvery, DefaultPingEvery)
 	orDefault(&o.DeadAfter, max(DefaultDeadAfter, 2*o.PingEvery))
+	orDefault(&o.BusyPingEvery, DefaultBusyPingEvery)
+	orDefault(&o.BusyDeadAfter, max(DefaultBusyDeadAfter, 2*o.BusyPingEvery))
 	orDefault(&o.PrefaceTimeout, DefaultPrefaceTimeout)
 	orDefault(&o.DialTimeout, DefaultDialTimeout)
 	orDefault(&o.DrainTimeout, DefaultDrainTimeout)
@@ -88,20 +104,29 @@ func (o Options) withDefaults() (*Options, error) {
 			return d.DialContext(ctx, "tcp", addr)
 		}
 	}
+	return &o, o.check()
+}
+
+// check is about options whose defaults are filled in.
+func (o *Options) check() error {
 	for name, v := range map[string]int64{
 		"QueueBytes": int64(o.QueueBytes), "MaxPending": int64(o.MaxPending),
 		"MaxInFlight": int64(o.MaxInFlight), "MaxInFlightBytes": int64(o.MaxInFlightBytes),
-		"MaxConns": int64(o.MaxConns), "PingEvery": int64(o.PingEvery), "PrefaceTimeout": int64(o.PrefaceTimeout),
-		"DialTimeout": int64(o.DialTimeout), "DrainTimeout": int64(o.DrainTimeout),
+		"MaxServerInFlight": int64(o.MaxServerInFlight), "MaxServerInFlightBytes": int64(o.MaxServerInFlightBytes),
+		"MaxConns": int64(o.MaxConns), "PingEvery": int64(o.PingEvery), "BusyPingEvery": int64(o.BusyPingEvery),
+		"PrefaceTimeout": int64(o.PrefaceTimeout), "DialTimeout": int64(o.DialTimeout), "DrainTimeout": int64(o.DrainTimeout),
 	} {
 		if v < 0 {
-			return nil, fmt.Errorf("wire: %s is negative", name)
+			return fmt.Errorf("wire: %s is negative", name)
 		}
 	}
 	if o.DeadAfter < 2*o.PingEvery {
-		return nil, fmt.Errorf("wire: DeadAfter (%v) must be at least twice PingEvery (%v)", o.DeadAfter, o.PingEvery)
+		return fmt.Errorf("wire: DeadAfter (%v) must be at least twice PingEvery (%v)", o.DeadAfter, o.PingEvery)
 	}
-	return &o, nil
+	if o.BusyDeadAfter < 2*o.BusyPingEvery {
+		return fmt.Errorf("wire: BusyDeadAfter (%v) must be at least twice BusyPingEvery (%v)", o.BusyDeadAfter, o.BusyPingEvery)
+	}
+	return nil
 }
 
 func orDefault[T comparable](v *T, d T) {

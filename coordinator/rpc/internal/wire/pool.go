@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -12,7 +13,7 @@ const (
 	// that comes back on its address is to be found at once, and a refused
 	// dial is cheap.
 	minBackoff = 20 * time.Millisecond
-	maxBackoff = 500 * time.Millisecond
+	maxBackoff = 250 * time.Millisecond
 	// slowDial is how long a failing dial may take before calls stop waiting
 	// for the next one: a black hole must not cost every call its deadline.
 	slowDial = 250 * time.Millisecond
@@ -52,7 +53,7 @@ type peer struct {
 	failures int   // in a row
 	retryAt  time.Time
 	lastErr  error
-	slow     bool // the last dial failed slowly
+	slow     bool // calls do not wait for a dial: the last one failed slowly, or the peer fell silent
 }
 
 // dial is one attempt; the rest is set before done is closed.
@@ -75,9 +76,20 @@ func NewPool(o Options) (*Pool, error) {
 
 // Get is the connection to an address. It waits for a dial within ctx, but
 // fails at once during the backoff after a failed one, and while an address
-// that last failed slowly is dialled again. Every error wraps ErrDown.
+// that last failed slowly, or whose connection fell silent, is dialled again.
+// Every error wraps ErrDown.
 func (p *Pool) Get(ctx context.Context, addr string, class Class) (*Conn, error) {
-	conn, d, err := p.find(peerKey{addr, class})
+	return p.get(ctx, peerKey{addr, class}, false)
+}
+
+// Probe is Get for somebody who asks only whether the peer is back: it waits
+// for the dial, however slow the last one was.
+func (p *Pool) Probe(ctx context.Context, addr string, class Class) (*Conn, error) {
+	return p.get(ctx, peerKey{addr, class}, true)
+}
+
+func (p *Pool) get(ctx context.Context, key peerKey, patient bool) (*Conn, error) {
+	conn, d, err := p.find(key, patient)
 	if d == nil {
 		return conn, err
 	}
@@ -85,12 +97,12 @@ func (p *Pool) Get(ctx context.Context, addr string, class Class) (*Conn, error)
 	case <-d.done:
 		return d.conn, d.err
 	case <-ctx.Done():
-		return nil, fmt.Errorf("%w: still dialling %s: %w", ErrDown, addr, ctx.Err())
+		return nil, fmt.Errorf("%w: still dialling %s: %w", ErrDown, key.addr, ctx.Err())
 	}
 }
 
 // find is a connection, or a dial to wait for, or neither and why.
-func (p *Pool) find(key peerKey) (*Conn, *dial, error) {
+func (p *Pool) find(key peerKey, patient bool) (*Conn, *dial, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -115,7 +127,7 @@ func (p *Pool) find(key peerKey) (*Conn, *dial, error) {
 		p.wg.Add(1)
 		go p.open(key, pr, pr.dial)
 	}
-	if pr.slow {
+	if pr.slow && !patient {
 		return nil, nil, pr.lastErr
 	}
 	return nil, pr.dial, nil
@@ -150,7 +162,7 @@ func (p *Pool) open(key peerKey, pr *peer, d *dial) {
 	}
 	pr.dial = nil
 	if err == nil {
-		p.adopt(pr, conn)
+		p.adopt(key.addr, pr, conn)
 		d.conn = conn
 	} else {
 		d.err = fmt.Errorf("%w: %s: %w", ErrDown, key.addr, err)
@@ -172,10 +184,10 @@ func (p *Pool) open(key peerKey, pr *peer, d *dial) {
 }
 
 // adopt makes conn the peer's connection; p.mu is held.
-func (p *Pool) adopt(pr *peer, conn *Conn) {
+func (p *Pool) adopt(addr string, pr *peer, conn *Conn) {
 	pr.conn, pr.failures, pr.slow, pr.lastErr = conn, 0, false, nil
 	p.conns[conn] = struct{}{}
-	conn.onRetire = func() { p.drop(pr, conn) }
+	conn.onRetire = func(reason error) { p.drop(addr, pr, conn, reason) }
 }
 
 // failed starts the backoff after a dial that took so long; the pool's lock is
@@ -204,12 +216,17 @@ func (p *Pool) connect(addr string) (*Conn, error) {
 	return c, nil
 }
 
-// drop takes a connection out of use for new calls.
-func (p *Pool) drop(pr *peer, conn *Conn) {
+// drop takes a connection out of use for new calls. A peer that fell silent
+// most likely will not answer a dial either: calls do not wait for that.
+func (p *Pool) drop(addr string, pr *peer, conn *Conn, reason error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if pr.conn == conn {
-		pr.conn = nil
+	if pr.conn != conn {
+		return
+	}
+	pr.conn = nil
+	if errors.Is(reason, ErrDead) {
+		pr.slow, pr.lastErr = true, fmt.Errorf("%w: %s: %w", ErrDown, addr, reason)
 	}
 }
 

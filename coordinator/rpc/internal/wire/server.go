@@ -34,6 +34,7 @@ type Server struct {
 	opts *Options
 	do   ServerOptions
 
+	load    load
 	work    chan *task // to a worker that is idle
 	idle    atomic.Int64
 	stop    chan struct{} // closed when idle workers are to end
@@ -58,6 +59,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 	}
 	return &Server{
 		opts: opts, do: o,
+		load: load{maxRequests: int64(opts.MaxServerInFlight), maxBytes: int64(opts.MaxServerInFlightBytes)},
 		work: make(chan *task), stop: make(chan struct{}),
 		conns: map[*serverConn]struct{}{},
 	}, nil

@@ -46,7 +46,7 @@ func (c *serverConn) serve(ctx context.Context) {
 	defer c.opts.Metrics.connsServer.Add(-1)
 	c.begin()
 	c.wg.Add(1)
-	go c.keepalive()
+	go c.keepalive(nil)
 	err := c.read()
 	c.fail(err)
 	c.wg.Wait()
@@ -98,7 +98,8 @@ func (c *serverConn) request(h header, payload []byte) error {
 	return c.refuse(h.id, err)
 }
 
-// enter books a request among those that run, within the bounds.
+// enter books a request among those that run, within the bounds of the
+// connection and of the server.
 func (c *serverConn) enter(t *task) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -112,6 +113,9 @@ func (c *serverConn) enter(t *task) error {
 	case c.bytes > 0 && c.bytes+len(t.payload) > c.opts.MaxInFlightBytes:
 		return fmt.Errorf("%w: requests of %d bytes of this peer run", ErrOverloaded, c.bytes)
 	}
+	if err := c.srv.load.enter(len(t.payload), len(c.running), c.bytes); err != nil {
+		return err
+	}
 	c.running[t.id] = t
 	c.bytes += len(t.payload)
 	c.opts.Metrics.runningServer.Add(1)
@@ -124,6 +128,7 @@ func (c *serverConn) leave(t *task, size int) {
 	delete(c.running, t.id)
 	c.bytes -= size
 	c.mu.Unlock()
+	c.srv.load.leave(size)
 	c.opts.Metrics.runningServer.Add(-1)
 }
 

@@ -40,6 +40,7 @@ type writer struct {
 	taken    uint64 // frames that a flusher has taken off the queue, ever
 	bytes    int    // queued and being written
 	flushing bool
+	flushers uint64 // started, ever
 	closed   error
 }
 
@@ -90,6 +91,7 @@ func (w *writer) push(b *Buffer, bound int) (seq uint64, lead bool, err error) {
 		seq = w.taken + uint64(len(w.queue))
 		if !w.flushing {
 			w.flushing, lead = true, true
+			w.flushers++
 			w.wg.Add(1)
 		}
 	}
@@ -132,12 +134,13 @@ func (w *writer) close(err error) {
 	}
 }
 
-// busy reports whether a flusher is at work, and the writes done so far: a
-// flusher that stays at the same count makes no progress.
-func (w *writer) busy() (writes uint64, flushing bool) {
+// progress is how far the writer has come: the write calls that returned, the
+// flushers that were started, and whether one is at work. A flusher that stays
+// at the same count of writes gets nowhere.
+func (w *writer) progress() (writes, flushers uint64, flushing bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.writes.Load(), w.flushing
+	return w.writes.Load(), w.flushers, w.flushing
 }
 
 // flush writes until the queue is empty. It yields once first: those that are

@@ -1,0 +1,81 @@
+package rpc
+
+import (
+	"context"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"starling/coordinator"
+	"starling/ring"
+)
+
+func TestMetrics(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	c := newCluster(t)
+	o := c.options(nodeB)
+	o.Metrics = reg
+	tr := c.transport(o) // calls itself: both sides count in one registry
+	tr.SetServices((&fakeNode{
+		read: func(context.Context, coordinator.ReadRequest) (coordinator.ReadReply, error) {
+			return coordinator.ReadReply{}, nil
+		},
+		forward: func(context.Context, coordinator.ForwardRequest) (coordinator.PutResult, error) { panic("boom") },
+	}).services())
+	c.serve(tr, listen(t, "127.0.0.1:0"))
+	for range 3 {
+		_, err := tr.Read(short(t), nodeB, coordinator.ReadRequest{})
+		wantErr(t, err, nil)
+	}
+	_, err := tr.Forward(short(t), nodeB, testForward())
+	wantErr(t, err, coordinator.ErrUnknown)
+	_, err = tr.Confirm(short(t), ring.NodeID{0xdd}, nil)
+	wantErr(t, err, coordinator.ErrUnreachable)
+	got := gather(t, reg)
+	for ctx := short(t); got["starling_rpc_frames_total direction=out"] < 8 && ctx.Err() == nil; {
+		got = gather(t, reg) // a flush is counted after it was written
+	}
+	for name, want := range map[string]float64{
+		"starling_rpc_requests_total method=read result=ok side=client":             3,
+		"starling_rpc_requests_total method=read result=ok side=server":             3,
+		"starling_rpc_requests_total method=forward result=error side=client":       1,
+		"starling_rpc_requests_total method=forward result=panic side=server":       1,
+		"starling_rpc_requests_total method=confirm result=unreachable side=client": 1,
+		"starling_rpc_connections side=client":                                      1,
+		"starling_rpc_connections side=server":                                      1,
+		"starling_rpc_in_flight_requests side=client":                               0,
+		"starling_rpc_frames_total direction=in":                                    8,
+		"starling_rpc_frames_total direction=out":                                   8,
+		"starling_rpc_dial_failures_total":                                          0,
+		"starling_rpc_refused_total side=server":                                    0,
+	} {
+		if v, ok := got[name]; !ok || v != want {
+			t.Errorf("%s = %v, %v; want %v", name, v, ok, want)
+		}
+	}
+	if in, out := got["starling_rpc_bytes_total direction=in"], got["starling_rpc_bytes_total direction=out"]; in == 0 || in != out {
+		t.Errorf("%v bytes in, %v out", in, out)
+	}
+	if _, err := New(o); err == nil {
+		t.Error("a second transport in the same registry")
+	}
+}
+
+func gather(t *testing.T, reg *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			name := f.GetName()
+			for _, l := range m.GetLabel() {
+				name += " " + l.GetName() + "=" + l.GetValue()
+			}
+			values[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	return values
+}
