@@ -319,7 +319,7 @@ func TestCrashAtEveryWrite(t *testing.T) {
 		mu.Lock()
 		boot = s.Identity().Boot
 		mu.Unlock()
-		for i := range 10 {
+		for i := range 8 {
 			h.step(t, s, rng, testRef(uint32(i%2), key(i%3)))
 		}
 		if err := s.SaveMeta("m", []byte("saved")); err != nil {

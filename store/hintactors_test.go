@@ -132,7 +132,7 @@ func TestHintActorsAreBounded(t *testing.T) {
 		a.keep(row, d)
 		return d
 	}
-	const more = maxHintActors / 2
+	const more = 1000
 	dots := make([]version.Dot, maxHintActors+more)
 	for n := range dots {
 		dots[n] = mint(n, nil)

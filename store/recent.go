@@ -8,7 +8,8 @@ import (
 	"starling/store/version"
 )
 
-// recentPuts is how many superseded puts a store remembers to answer retries by.
+// recentPuts is how many superseded puts a store remembers to answer retries
+// by. They take about 16 MiB.
 const recentPuts = 1 << 17
 
 // recent remembers the dots of puts by their operations when their values were

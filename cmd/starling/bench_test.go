@@ -36,7 +36,7 @@ func TestBenchAndCompare(t *testing.T) {
 	if got.code != 0 || !strings.Contains(got.out, "workload c: 2 connections") || !strings.Contains(got.out, "P99.9") || strings.Contains(got.err, "#") {
 		t.Errorf("bench: %+v", got)
 	}
-	compare := []string{"bench", "compare", "--echo", echo, "--rounds", "1", "--round-duration", "50ms", "--warm-up", "1ms", "--records", "5", "--connections", "2"}
+	compare := []string{"bench", "compare", "--echo", echo, "--rounds", "1", "--round-duration", "200ms", "--warm-up", "1ms", "--records", "5", "--connections", "2"}
 	got = c.run(append(compare, "--put-goal", "0.0001", "--get-goal", "0.0001")...)
 	if got.code != 0 || !strings.Contains(got.out, "PASS: PUT") || !strings.Contains(got.out, "median") {
 		t.Errorf("compare: %+v", got)

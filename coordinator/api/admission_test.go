@@ -306,7 +306,7 @@ func TestMemoryUnderOverload(t *testing.T) {
 	f := serve(t, func(o *Options) { o.KV, o.MaxInflight, o.MaxInflightBytes = kv, inflight, boundBytes })
 	before := heapInUse()
 	value := make([]byte, valueBytes)
-	head := fmt.Sprintf("PUT %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", testKey, valueBytes)
+	head := fmt.Sprintf("PUT %s?timeout=1m HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", testKey, valueBytes)
 	statuses := make(chan int, clients)
 	var all sync.WaitGroup
 	for range clients {

@@ -99,6 +99,10 @@ func TestExplainHintsAndStatusOnTheCommandLine(t *testing.T) {
 		t.Errorf("explain leaves a node out:\n%s", table)
 	}
 
+	c.eventually("status says that the node is down, and who holds hints", func() bool {
+		out := c.statusMembers(holder)
+		return !out[name].Alive && out[fmt.Sprint("n", holder)].Hints > 0
+	}, func() string { return c.starling(4, holder, "status") })
 	if ls := c.starling(0, holder, "hints", "ls"); !strings.Contains(ls, name) {
 		t.Errorf("hints ls at n%d does not name %s:\n%s", holder, name, ls)
 	}
@@ -106,13 +110,9 @@ func TestExplainHintsAndStatusOnTheCommandLine(t *testing.T) {
 	if h := c.hintsAt(holder); h.Hints == 0 {
 		t.Error("a replay to a node that is down has dropped its hints")
 	}
-	c.eventually("status says that the node is down, and who holds hints", func() bool {
-		out := c.statusMembers(holder)
-		return !out[name].Alive && out[fmt.Sprint("n", holder)].Hints > 0
-	}, func() string { return c.starling(4, holder, "status") })
 
 	c.run("start", fmt.Sprint(down))
-	c.starling(0, holder, "hints", "replay", name)
+	c.starling(0, holder, "hints", "replay", "--target", name)
 	c.wantAtOwners(key, "hinted", owners...)
 	c.awaitNoHints()
 	if e := c.explained(0, live[0], key); !e.Agree {
