@@ -112,6 +112,7 @@ type Coordinator struct {
 	turn     atomic.Uint32 // rotates among equally good peers
 	hedges   hedges
 	draining atomic.Bool
+	pulse    pulse
 	repairs  chan repair
 	tasks    tasks
 }
@@ -127,7 +128,7 @@ func New(o Options) (*Coordinator, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Coordinator{opts: o, repairs: make(chan repair, o.RepairQueue), hedges: newHedges(o.HedgePerMille)}
+	c := &Coordinator{opts: o, repairs: make(chan repair, o.RepairQueue), hedges: newHedges(o.HedgePerMille), pulse: newPulse()}
 	c.metrics, err = newMetrics(o.Metrics, o.PeerName)
 	if err != nil {
 		return nil, fmt.Errorf("coordinator: metrics: %w", err)
@@ -143,6 +144,7 @@ func (c *Coordinator) Run(ctx context.Context) error {
 		workers.Go(func() { c.repairLoop(ctx) })
 	}
 	workers.Go(func() { c.pingLoop(ctx) })
+	workers.Go(func() { c.pulseLoop(ctx) })
 	<-ctx.Done()
 	workers.Wait()
 	c.tasks.closeAndWait()

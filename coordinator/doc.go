@@ -48,6 +48,8 @@
 //  7. Whether a request goes to a peer, and in which order, is decided by the
 //     peer's health and the failure detector in one place; see peers.go.
 //     Whatever they say, it never changes who owns a key.
+//  8. A node that stood still mints no dot for a put that came before it went
+//     on: its sender may have done it elsewhere since; see pulse.go.
 //
 // Sections 4.4 to 4.6 of the Dynamo paper (DeCandia et al., 2007) describe
 // the scheme, hinted handoff included; the put's dotted version vectors are those of Preguiça et al.,

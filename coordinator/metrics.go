@@ -65,6 +65,7 @@ type metrics struct {
 
 	placedAnew, hedges, hedgesDenied           prometheus.Counter
 	hintsPlaced, hintsLost, stoodIn            prometheus.Counter
+	standstills                                prometheus.Counter
 	repairsDone, repairsFailed, repairsDropped prometheus.Counter
 
 	peerName func(ring.NodeID) string
@@ -107,6 +108,8 @@ func newMetrics(reg prometheus.Registerer, peerName func(ring.NodeID) string) (*
 			"Hints that nobody took. A put that was not answered yet then fails; else the replica is repaired by reads and anti-entropy."),
 		stoodIn: counter("starling_puts_without_owner_total",
 			"Puts that this node took in place of owners none of which could be reached."),
+		standstills: counter("starling_standstills_total",
+			"Times the process stood still for half a second or more; puts that came meanwhile were refused."),
 		breakers: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "starling_peer_breaker",
 			Help: "Breaker of a peer: 0 closed, 1 half open, 2 open."}, []string{"peer"}),
 		openings: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "starling_peer_breaker_opened_total",
@@ -119,7 +122,7 @@ func newMetrics(reg prometheus.Registerer, peerName func(ring.NodeID) string) (*
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{m.requests, m.durations, m.failures, m.placedAnew, m.hedges, m.hedgesDenied,
-		m.hintsPlaced, m.hintsLost, m.stoodIn, m.breakers, m.openings, repairs} {
+		m.hintsPlaced, m.hintsLost, m.stoodIn, m.standstills, m.breakers, m.openings, repairs} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}

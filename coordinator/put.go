@@ -79,7 +79,7 @@ func (p *put) run(ctx context.Context, write func() (object.Written, error)) (Pu
 	if !p.c.tasks.start(len(p.replicas)) {
 		return PutResult{}, ErrNotReady
 	}
-	written, err := write()
+	written, err := p.mint(write)
 	if err != nil {
 		p.c.tasks.done(len(p.replicas))
 		return PutResult{}, err
@@ -94,6 +94,15 @@ func (p *put) run(ctx context.Context, write func() (object.Written, error)) (Pu
 			MaybeApplied: true, Timeout: timeout, Causes: p.causes}
 	}
 	return p.result(written), nil
+}
+
+// mint writes this node's copy, unless the put may have been waiting for too
+// long (see pulse).
+func (p *put) mint(write func() (object.Written, error)) (object.Written, error) {
+	if err := p.c.awake(); err != nil {
+		return object.Written{}, err
+	}
+	return write()
 }
 
 // refuse answers a put that cannot be done before anything is written: the

@@ -75,7 +75,10 @@ func (c *Coordinator) untilPlaced(ctx context.Context, put func() (PutResult, er
 	maybeApplied := false
 	for try := 1; ; try++ {
 		before := c.View()
-		res, err := put()
+		res, err := PutResult{}, c.awake()
+		if err == nil {
+			res, err = put()
+		}
 		if err == nil {
 			return res, nil
 		}

@@ -242,6 +242,30 @@ func TestLiveness(t *testing.T) {
 	})
 }
 
+// A node that starts holds nobody for down before it has looked.
+func TestDownOnlyAfterALook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nodes := cluster(t, newNetwork(t), 4)
+		eventually(t, 2*time.Second, "one map, all alive", func() bool { return agree(nodes, 4)() && alive(nodes)() })
+		back, gone := nodes[0], nodes[3]
+		gone.crash()
+		eventually(t, 20*time.Second, "a crashed node is not alive", func() bool { return !nodes[1].g.Alive(gone.self.ID) })
+		if err := back.leave(); err != nil {
+			t.Fatal(err)
+		}
+		back.start()
+		eventually(t, time.Second, "who is not found is down", func() bool {
+			for _, d := range nodes[:3] {
+				if back.g.Down(d.self.ID) {
+					t.Fatalf("%s is down, and it runs", d.self.Name)
+				}
+			}
+			return back.g.Down(gone.self.ID)
+		})
+		leaveAll(nodes[:3])
+	})
+}
+
 func TestRestartUnderANewAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nodes := cluster(t, newNetwork(t), 3)

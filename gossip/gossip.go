@@ -43,6 +43,7 @@ type Gossip struct {
 	sync      *syncer
 	transport *transport
 	started   atomic.Bool
+	looked    atomic.Bool // the members have been dialled since the start; see Down
 }
 
 // snapshot is a map and its hash.
@@ -81,6 +82,10 @@ func (g *Gossip) Alive(id ring.NodeID) bool {
 	_, ok := g.table.peer(id)
 	return ok
 }
+
+// Down says whether the member was looked for and is not alive. A node that has only just started holds nobody for down: its
+// peers are to be tried before they are given up.
+func (g *Gossip) Down(id ring.NodeID) bool { return g.looked.Load() && !g.Alive(id) }
 
 // Peers lists the live nodes other than this one, by ID. Not all need be in the map yet.
 func (g *Gossip) Peers() []Peer { return g.table.all() }

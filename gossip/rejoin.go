@@ -28,6 +28,9 @@ func (g *Gossip) rejoin(ctx context.Context, ml *memberlist.Memberlist) {
 	for round := 0; ; round++ {
 		missing := g.missing()
 		g.dialSome(ctx, ml, missing, round)
+		if len(g.table.all()) > 0 || (round+1)*rejoinDials >= len(missing) {
+			g.looked.Store(true) // one that is alive has told who else is
+		}
 		next := jitter(g.opt.RejoinInterval)
 		if len(g.table.all()) == 0 {
 			g.askSeed(ctx, round)

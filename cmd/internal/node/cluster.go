@@ -307,10 +307,11 @@ func (n *Node) becomeActive() {
 // members is what the coordinator and the filler need of gossip.
 type members struct{ n *Node }
 
-// Alive is the failure detector's opinion.
+// Alive is false where the failure detector has looked for a member and not
+// found it. Who was never looked for may well be there.
 func (m members) Alive(id ring.NodeID) bool {
 	g := m.n.gossip.Load()
-	return g != nil && g.Alive(id)
+	return g != nil && !g.Down(id)
 }
 
 // Refresh exchanges maps and routes by the result.
@@ -350,5 +351,8 @@ func (c cluster) Map() state.Map {
 // View is the placement in force.
 func (c cluster) View() *ring.View { return c.n.coord.View() }
 
-// Alive is the failure detector's opinion.
-func (c cluster) Alive(id ring.NodeID) bool { return members(c).Alive(id) }
+// Alive says whether the failure detector sees a member.
+func (c cluster) Alive(id ring.NodeID) bool {
+	g := c.n.gossip.Load()
+	return g != nil && g.Alive(id)
+}

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -41,6 +42,11 @@ func (l *link) fail(err error) {
 		l.err = err
 		l.out.close(err)
 		close(l.done)
+		if tcp, ok := l.nc.(*net.TCPConn); ok && errors.Is(err, ErrDead) {
+			// What a dead peer has not taken must not reach it after all, when
+			// its callers have been told that it is lost.
+			_ = tcp.SetLinger(0)
+		}
 		l.nc.Close()
 		l.afterFail(err)
 	})
