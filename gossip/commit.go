@@ -46,6 +46,9 @@ func checkStep(old, next state.Member) error {
 	if next.State < old.State {
 		return fmt.Errorf("%w: a member cannot go back from %v to %v", state.ErrInvalid, old.State, next.State)
 	}
+	if next.Fence < old.Fence {
+		return fmt.Errorf("%w: a fence cannot go back from %d to %d", state.ErrInvalid, old.Fence, next.Fence)
+	}
 	if next.State == state.Removed {
 		next.Settled = nil
 	}

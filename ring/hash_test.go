@@ -187,8 +187,9 @@ func TestStampFrozen(t *testing.T) {
 		{}, {owners: ids[:3]}, {owners: ids[:2], pending: ids[2:3]}, {owners: ids[:3], pending: ids[3:4]},
 		{owners: ids[:3], displaced: ids[3:4]}, {owners: ids[:3], pending: ids[3:5], displaced: ids[5:7]},
 	} {
-		fmt.Fprintf(&b, "%d %d %d: %016x\n", len(c.owners), len(c.pending), len(c.displaced), stamp(c.owners, c.pending, c.displaced))
+		fmt.Fprintf(&b, "%d %d %d: %016x\n", len(c.owners), len(c.pending), len(c.displaced), stamp(0, c.owners, c.pending, c.displaced))
 	}
+	fmt.Fprintf(&b, "3 0 0, fence 7: %016x\n", stamp(7, ids[:3], nil, nil))
 	golden(t, "stamp.golden", b.String())
 }
 

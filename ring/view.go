@@ -22,8 +22,8 @@ type Placement struct {
 	// Displaced are the settled nodes that are not among Owners, in Order. A node is displaced until it clears its settled
 	// bit: up to then another ring could make it an owner again.
 	Displaced []NodeID
-	// Stamp is a hash of the three lists, never 0. Every replica request carries it, and a replica whose own differs
-	// refuses.
+	// Stamp is a hash of the three lists and the view's fence, never 0. Every replica request carries it, and a replica
+	// whose own differs refuses.
 	Stamp uint64
 }
 
@@ -39,15 +39,21 @@ func (p Placement) AppendWriters(dst []NodeID) []NodeID {
 // concurrent use.
 type View struct {
 	ring       *Ring
+	fence      uint64
 	settled    bitset // of partition × member
 	placements []Placement
 }
 
-// NewView asks settled once for every member of r and every partition, and works all placements out.
-func NewView(r *Ring, settled func(id NodeID, p int) bool) *View {
+// NewView is NewFencedView without a fence.
+func NewView(r *Ring, settled func(id NodeID, p int) bool) *View { return NewFencedView(r, 0, settled) }
+
+// NewFencedView asks settled once for every member of r and every partition, and works all placements out. Views with
+// different fences have different stamps everywhere: raising the fence makes replicas refuse what set out before.
+func NewFencedView(r *Ring, fence uint64, settled func(id NodeID, p int) bool) *View {
 	partitions, members := r.cfg.Partitions, len(r.members)
 	v := &View{
 		ring:       r,
+		fence:      fence,
 		settled:    make(bitset, (partitions*members+63)/64),
 		placements: make([]Placement, partitions),
 	}
@@ -69,7 +75,7 @@ func NewView(r *Ring, settled func(id NodeID, p int) bool) *View {
 				pending = append(pending, id)
 			}
 		}
-		pl := Placement{Partition: p, Stamp: stamp(owners, pending, displaced)}
+		pl := Placement{Partition: p, Stamp: stamp(fence, owners, pending, displaced)}
 		lists, pl.Owners = keep(lists, owners)
 		lists, pl.Pending = keep(lists, pending)
 		lists, pl.Displaced = keep(lists, displaced)
@@ -89,6 +95,9 @@ func (v *View) isSettled(p, member int) bool { return v.settled.get(p*len(v.ring
 
 // Ring is the ring of the view.
 func (v *View) Ring() *Ring { return v.ring }
+
+// Fence is the fence of the view; see [NewFencedView].
+func (v *View) Fence() uint64 { return v.fence }
 
 // Placement is who keeps partition p. It does not allocate.
 func (v *View) Placement(p int) Placement { return v.placements[p] }
@@ -140,9 +149,9 @@ func (v *View) partitions(match func(*Placement) bool) []int {
 	return matching
 }
 
-// stamp is XXH64 of the lists, each as its length in four bytes (big endian) and its IDs; 1 stands for 0. It is a wire
-// format, frozen by testdata/stamp.golden.
-func stamp(lists ...[]NodeID) uint64 {
+// stamp is XXH64 of the lists, each as its length in four bytes (big endian) and its IDs, and of the fence in eight
+// bytes unless it is 0; 1 stands for 0. It is a wire format, frozen by testdata/stamp.golden.
+func stamp(fence uint64, lists ...[]NodeID) uint64 {
 	var d xxhash.Digest
 	d.Reset()
 	for _, list := range lists {
@@ -152,6 +161,11 @@ func stamp(lists ...[]NodeID) uint64 {
 		for i := range list {
 			_, _ = d.Write(list[i][:])
 		}
+	}
+	if fence > 0 {
+		var b [8]byte
+		binary.BigEndian.PutUint64(b[:], fence)
+		_, _ = d.Write(b[:])
 	}
 	return max(1, d.Sum64())
 }

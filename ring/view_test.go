@@ -3,6 +3,7 @@ package ring
 import (
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 )
@@ -52,7 +53,7 @@ func TestPlacementLists(t *testing.T) {
 			if again := v.Placement(p); !slices.Equal(again.Pending, pending) || !slices.Equal(again.Displaced, displaced) {
 				t.Errorf("partition %d: appending to a list changed another", p)
 			}
-			if pl.Stamp == 0 || pl.Stamp != stamp(owners, pending, displaced) {
+			if pl.Stamp == 0 || pl.Stamp != stamp(0, owners, pending, displaced) {
 				t.Errorf("partition %d: stamp %#x", p, pl.Stamp)
 			}
 			if got := slices.Collect(v.Fallbacks(p)); !slices.Equal(got, fallbacks) {
@@ -105,7 +106,7 @@ func TestStampsTellPlacementsApart(t *testing.T) {
 		for pending := owners; pending <= len(ids); pending++ {
 			for displaced := pending; displaced <= len(ids); displaced++ {
 				name := fmt.Sprint(owners, pending, displaced)
-				s := stamp(ids[:owners], ids[owners:pending], ids[pending:displaced])
+				s := stamp(0, ids[:owners], ids[owners:pending], ids[pending:displaced])
 				if other, taken := seen[s]; taken {
 					t.Errorf("%s and %s have the same stamp", name, other)
 				}
@@ -113,8 +114,30 @@ func TestStampsTellPlacementsApart(t *testing.T) {
 			}
 		}
 	}
-	if stamp(ids[:2], nil, nil) == stamp([]NodeID{ids[1], ids[0]}, nil, nil) {
+	if stamp(0, ids[:2], nil, nil) == stamp(0, []NodeID{ids[1], ids[0]}, nil, nil) {
 		t.Error("the order of the owners is not in the stamp")
+	}
+}
+
+// A fence changes every stamp and nothing else.
+func TestFencesTellViewsApart(t *testing.T) {
+	r := mustNew(t, Config{64, 3}, equals(1, 5))
+	settled := func(id NodeID, p int) bool { return (int(id[0])+p)%3 > 0 }
+	seen := map[uint64]uint64{}
+	for _, fence := range []uint64{0, 1, 2, 1 << 40} {
+		v := NewFencedView(r, fence, settled)
+		if v.Fence() != fence {
+			t.Errorf("fence %d, want %d", v.Fence(), fence)
+		}
+		pl, plain := v.Placement(5), NewView(r, settled).Placement(5)
+		if other, taken := seen[pl.Stamp]; taken {
+			t.Errorf("fences %d and %d have the same stamp", fence, other)
+		}
+		seen[pl.Stamp] = fence
+		pl.Stamp = plain.Stamp
+		if !reflect.DeepEqual(pl, plain) {
+			t.Errorf("fence %d: %+v, want %+v", fence, pl, plain)
+		}
 	}
 }
 

@@ -35,7 +35,8 @@ const (
 	memberBoot    = 9  // varint
 	memberVersion = 10 // varint
 	memberSettled = 11 // bytes
-	memberLast    = memberSettled
+	memberFence   = 12 // varint
+	memberLast    = memberFence
 )
 
 // Append appends the map's encoding to dst.
@@ -75,6 +76,7 @@ func (r Member) append(dst []byte) []byte {
 	if len(r.Settled) > 0 {
 		dst = appendBytes(dst, memberSettled, r.Settled)
 	}
+	dst = appendNumber(dst, memberFence, r.Fence)
 	return append(dst, r.extra...)
 }
 
@@ -211,6 +213,9 @@ func (r *Member) decode(b []byte) error {
 		case memberSettled:
 			r.Settled = bytes.Clone(f.bytes)
 			return f.want(protowire.BytesType)
+		case memberFence:
+			r.Fence = f.value
+			return f.want(protowire.VarintType)
 		}
 		return errField
 	})

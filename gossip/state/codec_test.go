@@ -19,7 +19,7 @@ var update = flag.Bool("update", false, "rewrite the golden file")
 func goldenMap() Map {
 	a := member(1)
 	a.Zone, a.Settled = "eu-1", Bits{}.With(0, 5, 15)
-	a.extra = "\x62\x03new" // field 12
+	a.extra, a.Fence = "\x6a\x03new", 7 // field 13
 	b := member(2)
 	b.State, b.Boot, b.Version = Removed, 300, 300<<32|7
 	return Map{Settings: settings()}.With(a).With(b)
@@ -64,7 +64,7 @@ func TestCodecRoundTrip(t *testing.T) {
 func TestUnknownFieldsSurvive(t *testing.T) {
 	newer := member(1)
 	newer.Version++
-	newer.extra = "\x62\x03new"
+	newer.extra = "\x6a\x03new"
 	old := Map{Settings: settings()}.With(member(1))
 	seen, err := Decode(Map{Settings: settings()}.With(newer).Append(nil))
 	if err != nil {

@@ -76,6 +76,8 @@ type Member struct {
 	Version uint64
 	// Settled are the partitions that the member holds completely.
 	Settled Bits
+	// Fence is the highest that the member has raised; see [Map.Fence]. It only grows.
+	Fence uint64
 
 	// extra holds the encoded fields of a newer release.
 	extra string
@@ -140,6 +142,15 @@ func NewCluster(s Settings, self Member) (Map, error) {
 
 // FirstVersion is the first Version that a member writes after its store's given start.
 func FirstVersion(boot uint64) uint64 { return boot<<32 | 1 }
+
+// Fence is the highest fence that any member ever raised. Placement stamps depend on it, so requests that set out below
+// a fence are refused above it: who has heard from every member that it is above a fence knows that none are left.
+func (m Map) Fence() (fence uint64) {
+	for _, r := range m.Members {
+		fence = max(fence, r.Fence)
+	}
+	return fence
+}
 
 // Member is the record of id.
 func (m Map) Member(id ring.NodeID) (Member, bool) {

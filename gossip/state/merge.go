@@ -113,6 +113,7 @@ func compareLabels(a, b Member) int {
 		cmp.Compare(a.Gossip, b.Gossip),
 		cmp.Compare(a.Zone, b.Zone),
 		cmp.Compare(a.Weight, b.Weight),
+		cmp.Compare(a.Fence, b.Fence),
 		cmp.Compare(a.extra, b.extra),
 	)
 }

@@ -31,6 +31,7 @@ func randomMember(r *rand.Rand, n byte) Member {
 	m.RPC = []string{"a:1", "b:1"}[r.IntN(2)]
 	m.Weight = uint32(1 + r.IntN(2))
 	m.Settled = FullBits(r.IntN(3))
+	m.Fence = uint64(r.IntN(2))
 	m.extra = []string{"", "\xf0\x01\x07"}[r.IntN(2)]
 	return m.normal()
 }

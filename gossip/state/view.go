@@ -30,7 +30,7 @@ func (m Map) ViewFrom(prev *ring.View) (*ring.View, error) {
 	for _, member := range m.Members {
 		settled[member.ID] = member.Settled
 	}
-	return ring.NewView(r, func(id ring.NodeID, p int) bool { return settled[id].Get(p) }), nil
+	return ring.NewFencedView(r, m.Fence(), func(id ring.NodeID, p int) bool { return settled[id].Get(p) }), nil
 }
 
 // SameRing says whether both maps place partitions alike, whatever their settled bits.
