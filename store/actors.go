@@ -14,8 +14,11 @@ import (
 // sequenceBlock is how many sequences are reserved by one synced write.
 const sequenceBlock = 1 << 16
 
-// maxHintActors bounds the hint rows whose actors a store remembers.
-const maxHintActors = 1 << 16
+// Bounds of the rows of which a store remembers the dot that was minted last.
+const (
+	maxHintActors = 1 << 16
+	maxReaped     = 1 << 16
+)
 
 // tenancy is the use of one partition under one actor.
 type tenancy struct {
@@ -35,20 +38,21 @@ type actors struct {
 
 	mu      sync.Mutex
 	held    map[uint32]tenancy
-	hinted  map[uint64]version.Dot // the last dot minted in a hint row, by hintID
+	hinted  map[uint64]version.Dot // the last dot minted in a hint row, by rowID
+	reaped  map[uint64]version.Dot // the last dot minted in a purged data row, by rowID
 	seed    maphash.Seed
 	vouched bool
 	next    uint64 // the next sequence
 	limit   uint64 // the first that is not reserved
 }
 
-// mint makes a new dot for a key of the partition. held is the vector of the
-// stored object; claimed is what the writer says it has seen of the key.
-func (a *actors) mint(partition uint32, held, claimed version.Vector) (version.Dot, error) {
+// mint makes a new dot for a data row of the partition. held is the vector of
+// the stored object; claimed is what the writer says it has seen of the key.
+func (a *actors) mint(row []byte, partition uint32, held, claimed version.Vector) (version.Dot, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	t, ok := a.held[partition]
-	if !ok || (t.inherited && !a.vouched) || forgot(t.actor, held, claimed) {
+	if !ok || (t.inherited && !a.vouched) || a.forgotData(row, t.actor, held, claimed) {
 		actor, err := a.fresh(held, claimed)
 		if err != nil {
 			return version.Dot{}, err
@@ -66,7 +70,7 @@ func (a *actors) mint(partition uint32, held, claimed version.Vector) (version.D
 func (a *actors) mintHint(row []byte, partition uint32, held, claimed version.Vector) (version.Dot, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	last, ok := a.hinted[a.hintID(row)]
+	last, ok := a.hinted[a.rowID(row)]
 	if !ok || held.Max(last.Actor) != last.Seq || forgot(last.Actor, held, claimed) {
 		data := version.Vector{{Actor: a.held[partition].actor, Seq: 1}}
 		actor, err := a.fresh(held, claimed, data)
@@ -78,31 +82,49 @@ func (a *actors) mintHint(row []byte, partition uint32, held, claimed version.Ve
 	return version.Dot{Actor: last.Actor, Seq: a.sequence()}, nil
 }
 
-// keep remembers the dot that was minted last in a hint row. To forget a row,
-// here any other one, is always safe: it costs an entry of its vector.
+// keep remembers the dot that was minted last in a hint row.
 func (a *actors) keep(row []byte, d version.Dot) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	id := a.hintID(row)
-	if _, ok := a.hinted[id]; !ok && len(a.hinted) == maxHintActors {
-		for other := range a.hinted {
-			delete(a.hinted, other)
+	keepDot(a.hinted, maxHintActors, a.rowID(row), d)
+}
+
+// keepDot remembers the dot of a row among so many. To forget a row, here any
+// other one, is always safe: it costs an entry of its vector.
+func keepDot(dots map[uint64]version.Dot, most int, id uint64, d version.Dot) {
+	if _, ok := dots[id]; !ok && len(dots) == most {
+		for other := range dots {
+			delete(dots, other)
 			break
 		}
 	}
-	a.hinted[id] = d
+	dots[id] = d
+}
+
+// purged takes note that a data row of the partition is deleted because all
+// that its actor wrote to the key is dead. held is the vector of its object.
+func (a *actors) purged(row []byte, partition uint32, held version.Vector) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	t := a.held[partition]
+	d, id := version.Dot{Actor: t.actor, Seq: held.Max(t.actor)}, a.rowID(row)
+	if last := a.reaped[id]; d.Seq > 0 && (last.Actor != d.Actor || last.Seq < d.Seq) {
+		keepDot(a.reaped, maxReaped, id, d)
+	}
 }
 
 // dropHint ends the use of a hint row's actor.
 func (a *actors) dropHint(row []byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	delete(a.hinted, a.hintID(row))
+	delete(a.hinted, a.rowID(row))
 }
 
-// hintID stands for a hint row. Should two rows ever share one, they take turns
-// in replacing each other's actors.
-func (a *actors) hintID(row []byte) uint64 { return maphash.Bytes(a.seed, row) }
+// rowID stands for a row. It is keyed, so that no client can make two rows share
+// one. Should two hint rows do so by chance, they take turns in replacing each
+// other's actors. Two data rows that do, one of them purged, would hide from
+// forgotData what the other lost: a chance of 2^-48 at most for each loss.
+func (a *actors) rowID(row []byte) uint64 { return maphash.Bytes(a.seed, row) }
 
 // forgot reports whether others know a write of the actor to a key that the
 // stored object of the key does not.
@@ -110,12 +132,24 @@ func forgot(actor version.Actor, held, claimed version.Vector) bool {
 	return claimed.Max(actor) > held.Max(actor)
 }
 
-// observe takes in what a replica's object claims of a key, and gives up the
-// partition's actor if it knows more of the actor than the store does.
-func (a *actors) observe(partition uint32, held, claimed version.Vector) {
+// forgotData is forgot for a data row, which may have been purged: what the
+// actor wrote to the key up to then is dead and known to be, here or wherever
+// it comes back from.
+func (a *actors) forgotData(row []byte, actor version.Actor, held, claimed version.Vector) bool {
+	if !forgot(actor, held, claimed) {
+		return false
+	}
+	last := a.reaped[a.rowID(row)]
+	return last.Actor != actor || claimed.Max(actor) > last.Seq
+}
+
+// observe takes in what a replica's object claims of the key of a data row, and
+// gives up the partition's actor if it knows more of the actor than the store
+// does.
+func (a *actors) observe(row []byte, partition uint32, held, claimed version.Vector) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if t, ok := a.held[partition]; ok && forgot(t.actor, held, claimed) {
+	if t, ok := a.held[partition]; ok && a.forgotData(row, t.actor, held, claimed) {
 		delete(a.held, partition)
 	}
 }
@@ -125,6 +159,20 @@ func (a *actors) drop(partition uint32) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.held, partition)
+}
+
+// able lists the actors that may mint for keys of the partition, in no order.
+func (a *actors) able(partition uint32) []version.Actor {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	list := make([]version.Actor, 0, 1+len(a.hinted))
+	if t, ok := a.held[partition]; ok {
+		list = append(list, t.actor)
+	}
+	for _, d := range a.hinted {
+		list = append(list, d.Actor)
+	}
+	return list
 }
 
 // vouch lets inherited actors mint.

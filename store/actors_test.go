@@ -284,11 +284,11 @@ func TestAmnesiaBeforeVouch(t *testing.T) {
 func TestActorFromABadSource(t *testing.T) {
 	source := bytes.NewReader([]byte{7: 0, 15: 9, 23: 10})
 	a := actors{rand: source, minted: func() {}, held: map[uint32]tenancy{}, next: 1, limit: 2}
-	d, err := a.mint(1, version.Vector{{Actor: 9, Seq: 3}}, nil)
+	d, err := a.mint(nil, 1, version.Vector{{Actor: 9, Seq: 3}}, nil)
 	if err != nil || d.Actor != 10 {
 		t.Errorf("minted %v, %v, want actor 10", d, err)
 	}
-	if _, err := a.mint(2, nil, nil); err == nil {
+	if _, err := a.mint(nil, 2, nil, nil); err == nil {
 		t.Error("an actor out of an empty source")
 	}
 }

@@ -141,6 +141,28 @@ func BenchmarkGet(b *testing.B) {
 	})
 }
 
+// BenchmarkRoot asks for the root of a partition of a thousand keys, as every
+// exchange does: of one at rest, and of one that was written to.
+func BenchmarkRoot(b *testing.B) {
+	for _, writes := range []bool{false, true} {
+		b.Run(fmt.Sprintf("writes=%v", writes), func(b *testing.B) {
+			s := benchStore(b, Options{Durability: None})
+			fill(b, s, 64_000)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if writes { // to a key of partition 0
+					if _, err := overwrite(s, i%1000*64, 0, nil); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if _, err := s.Root(0); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkMerge takes in replica writes that supersede what is there.
 func BenchmarkMerge(b *testing.B) {
 	s := benchStore(b, Options{})

@@ -32,6 +32,7 @@ type attempt struct {
 	name    hintName // without a target for data
 	value   string
 	context version.Context // what it superseded
+	behind  []reaped        // what a purge had been tried for when it began
 }
 
 // history knows every write that was tried on one directory, over all its
@@ -43,13 +44,22 @@ type history struct {
 	byName    map[hintName][]version.Dot
 	acked     map[version.Dot]bool
 	delivered map[hintName]object.Object // what the hints' targets hold
+	reaped    map[hintName][]reaped      // what a purge was tried for
 	remote    uint64                     // foreign writes so far
+}
+
+// reaped is an object that a purge was tried for: if it is not there, what it
+// superseded is known to be so, and where the row was to go its siblings are
+// dead.
+type reaped struct {
+	object.Object
+	deleted bool
 }
 
 func newHistory() *history {
 	return &history{
 		writes: map[version.Dot]attempt{}, byName: map[hintName][]version.Dot{}, acked: map[version.Dot]bool{},
-		delivered: map[hintName]object.Object{},
+		delivered: map[hintName]object.Object{}, reaped: map[hintName][]reaped{},
 	}
 }
 
@@ -75,13 +85,19 @@ func (h *history) past() past {
 	return past{maps.Clone(h.acked), maps.Clone(h.delivered)}
 }
 
-// tried records a write under a dot that must be new. What a store minted after
-// its power was cut is on no disk any more, but may have reached a replica.
+// tried records a write under a dot that must be new, and that no object which
+// was purged before may be able to destroy. What a store minted after its power was cut
+// is on no disk any more, but may have reached a replica.
 func (h *history) tried(t testing.TB, d version.Dot, a attempt) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if _, ok := h.writes[d]; ok {
 		t.Errorf("dot %v was minted twice", d)
+	}
+	for _, o := range a.behind {
+		if o.Vector.Covers(d) {
+			t.Errorf("dot %v of %v is taken for one of the purged %v", d, a.name, o.Vector)
+		}
 	}
 	h.writes[d] = a
 	h.byName[a.name] = append(h.byName[a.name], d)
@@ -113,9 +129,78 @@ func (h *history) deliver(name hintName, o object.Object) {
 	h.delivered[name] = object.Merge(h.delivered[name], o)
 }
 
+// reap deletes, purges or prunes the data of a key, or brings back what was
+// purged. There is no proof that the purge is right, but nobody else has the key.
+func (h *history) reap(t testing.TB, s *Store, rng *rand.Rand, ref object.Ref) {
+	name := hintName{ref: ref}
+	behind := h.reapedOf(name)
+	old, err := s.Get(ref)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	dead, wait := len(twinDue(object.Object{Siblings: old.Siblings})) > 0, durable
+	switch n := rng.IntN(8); {
+	case n == 0:
+		if len(behind) > 0 {
+			_, err = s.Merge(ref, behind[rng.IntN(len(behind))].Object)
+		}
+	case n == 1 && !dead: // all but what its siblings need
+		var v version.Vector
+		for _, sib := range old.Siblings {
+			v = v.With(version.Dot{Actor: sib.Dot.Actor, Seq: old.Vector.Max(sib.Dot.Actor)})
+		}
+		h.reaping(name, reaped{old, false})
+		_, wait, err = s.Prune(ref, old.Hash(ref.Bucket, ref.Key), v)
+	case n < 6 && dead && !old.Absent():
+		h.reaping(name, reaped{old, true})
+		_, wait, err = s.Purge(ref, old.Hash(ref.Bucket, ref.Key))
+	default:
+		sib := object.Sibling{Tombstone: n > 3, ModifiedMS: rng.Int64N(100), ExpiresMS: 1 + rng.Int64N(100)}
+		var w object.Written
+		if w, err = s.Put(ref, old.Context(), sib); err == nil {
+			h.tried(t, w.Dot, attempt{name: name, context: old.Context(), behind: behind})
+			wait = w.Wait
+			defer h.acknowledge(w.Dot)
+		}
+	}
+	if err == nil {
+		err = wait()
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// reaping records that a purge is tried for an object.
+func (h *history) reaping(name hintName, o reaped) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.reaped[name] = append(h.reaped[name], o)
+}
+
+// reapedOf lists the objects of a key that a purge was tried for so far.
+func (h *history) reapedOf(name hintName) []reaped {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.reaped[name]
+}
+
+// dead reports whether an object that was purged held the write as one that is
+// dead, or knew it to be superseded.
+func (h *history) dead(d version.Dot) bool {
+	return slices.ContainsFunc(h.reaped[h.writes[d].name], func(o reaped) bool {
+		return o.deleted && hasDot(o.Object, d) || h.superseded(o.Object, d)
+	})
+}
+
 // step does one random write to data or to a hint, and now and then does not
 // wait for it.
 func (h *history) step(t testing.TB, s *Store, rng *rand.Rand, ref object.Ref) {
+	if rng.IntN(4) == 0 {
+		h.reap(t, s, rng, ref)
+		return
+	}
 	name, put, merge, read := hintName{ref: ref}, s.Put, s.Merge, s.Get
 	if rng.IntN(2) == 0 {
 		name.target = testTarget(1 + rng.IntN(crashTargets))
@@ -125,6 +210,7 @@ func (h *history) step(t testing.TB, s *Store, rng *rand.Rand, ref object.Ref) {
 		merge = func(ref object.Ref, o object.Object) (object.Written, error) { return s.MergeHint(name.target, ref, o) }
 		read = func(ref object.Ref) (object.Object, error) { return hintOf(t, s, name), nil }
 	}
+	behind := h.reapedOf(name)
 	value := fmt.Sprintf("%d-%s", rng.Uint32(), strings.Repeat("v", rng.IntN(3000)))
 	var c version.Context
 	old, err := read(ref)
@@ -150,7 +236,7 @@ func (h *history) step(t testing.TB, s *Store, rng *rand.Rand, ref object.Ref) {
 		}
 		w, err = put(ref, c, object.Sibling{Value: []byte(value), Op: object.OpID{byte(rng.Uint32())}})
 		if err == nil && w.Changed {
-			h.tried(t, w.Dot, attempt{name: name, value: value, context: c})
+			h.tried(t, w.Dot, attempt{name: name, value: value, context: c, behind: behind})
 		}
 	}
 	if err == nil && rng.IntN(4) > 0 {
@@ -169,16 +255,21 @@ func (h *history) step(t testing.TB, s *Store, rng *rand.Rand, ref object.Ref) {
 }
 
 // check holds a recovered store to the writes that were acknowledged before
-// the crash: each is there, or a write that superseded it; those to hints may
-// be with their targets instead.
+// the crash: each is there, or a write that superseded it, or it was purged as
+// dead; those to hints may be with their targets instead.
 func (h *history) check(t testing.TB, s *Store, p past) {
 	t.Helper()
 	objects := checkHints(t, s)
+	tombstones := int64(0)
 	for p := range uint32(crashPartitions) {
 		for ref, o := range checkPartition(t, s, p) {
 			objects[hintName{ref: ref}] = o
+			if onlyTombstones(o) {
+				tombstones++
+			}
 		}
 	}
+	wantTombstones(t, s, tombstones)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for name, o := range objects {
@@ -193,7 +284,7 @@ func (h *history) check(t testing.TB, s *Store, p past) {
 	}
 	for d := range p.acked {
 		a := h.writes[d]
-		if o := objects[a.name]; !hasDot(o, d) && !h.superseded(o, d) {
+		if o := objects[a.name]; !hasDot(o, d) && !h.superseded(o, d) && !h.dead(d) {
 			t.Errorf("acknowledged write %v to %v is lost", d, a.name)
 		}
 	}
@@ -225,6 +316,9 @@ func (h *history) run(t testing.TB, s *Store, fs *vfs.MemFS, seed uint64) (after
 	power := func() *vfs.MemFS { return crash(fs, kept, seed) }
 	var mu sync.Mutex
 	done := 0
+	for p := range uint32(crashPartitions) {
+		mustRoot(t, s, p)
+	}
 	var wg sync.WaitGroup
 	for g := range crashWriters {
 		wg.Go(func() {
@@ -240,6 +334,9 @@ func (h *history) run(t testing.TB, s *Store, fs *vfs.MemFS, seed uint64) (after
 		})
 	}
 	wg.Wait()
+	for p := range uint32(crashPartitions) {
+		mustRoot(t, s, p)
+	}
 	if after == nil {
 		after, p = h.crash(power)
 	}

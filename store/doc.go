@@ -12,7 +12,10 @@
 //     since it was delivered is not deleted. Hints never take more room than
 //     they were given: what does not fit is refused.
 //   - A dot is never minted twice, whatever crashes, restores and copies of
-//     the directory came between.
+//     the directory came between; nor one that a vector of the key covers
+//     which the store ever handed out, be the key purged since or not.
+//   - A purge deletes the very object that it was asked for, or nothing: a put
+//     that comes first stays, and the purge says so.
 //   - A row that cannot be read is an error, never an absent key.
 //   - A failed log write ends the process ([Options.OnFatal]). A full disk
 //     does not: puts answer [ErrDiskFull] until there is space again, reads go
@@ -29,6 +32,10 @@
 //     belongs. Who takes the absence of hints for a proof, as a purge of
 //     tombstones does, has a later write synced before: a deletion that was
 //     not may come undone in a crash.
+//   - Purge and Prune are called with a proof that the store cannot see: that
+//     no copy of the object, in a row, a hint or a message that may yet be
+//     taken, holds anything that it does not know to be superseded, and that
+//     what goes with a row is dead. The object itself may be anywhere.
 //   - Iterators are ranged over to their end or left; a loop that is never
 //     finished holds up Close.
 //
@@ -38,8 +45,9 @@
 //     batch with the new one is in the memtable. So the writes to a key form
 //     one line, and every object was merged with the one before it.
 //  2. One batch holds the data row, the leaf's change newHash - oldHash, and
-//     for a new key its index row. So after any crash the leaves of a partition
-//     are the sums over its data rows, and the index rows name its keys.
+//     for a new key its index row; for a purged one all deletions. So after any
+//     crash the leaves of a partition are the sums over its data rows, and the
+//     index rows name its keys.
 //  3. The log holds batches in the order of their engine sequence numbers, and
 //     a sync of one is a sync of all before it. The horizon is never above the
 //     last batch that is known to be synced; each stripe knows its last
@@ -51,9 +59,10 @@
 //     It is given up when the partition is dropped, when rows of it turn out
 //     damaged, and when anyone knows more of its writes to a key than the
 //     stored object of that key. So an actor that mints a dot for a key holds
-//     every dot that it minted for that key before.
+//     every dot that it minted for that key before, or they went with a purge.
 //  5. Sequences rise through the life of a directory: a block of them is spent
-//     on disk before the first of it is given out.
+//     on disk before the first of it is given out. So no dot is covered by a
+//     vector from before it, see below.
 //  6. The clean mark and the kept actors are removed in the same durable step
 //     that raises the boot counter, before anything is served.
 //  7. A hint row has an actor of its own, which mints for no data row and for
@@ -73,6 +82,48 @@
 //     stamped; and only if the row covers the dot that is answered.
 //  10. Every goroutine of a store has ended when Close returns, and every
 //     operation has: the engine is never used after it was closed.
+//  11. The batch that changes an object changes its candidate row and its
+//     partition's counts, if they change. So after any crash there is a row for
+//     every object that could be purged, now or once a time has come, and for
+//     no other; its time is that of the object, and the counts are exact. An
+//     object that lives for ever under a short vector costs no row and no read.
+//  12. A batch is announced to its partition before it is committed, and told of,
+//     with the change of its leaf, once it can be read and before the key's lock
+//     is given back. A root is added up over the leaves as they are at a moment
+//     when no batch is announced and not yet told of; what is told from then on
+//     is added to it. So a root in memory is that of the writes told of, which
+//     are all that have returned.
+//  13. The writes of hints to a partition are counted in the same way, so before
+//     DropHint can take a hint away.
+//
+// # An actor and a purged key
+//
+// A purge takes with the row what the partition's actor A had minted for the
+// key, A:m at most. A is not given up for that. It mints A:n next, and n > m, as
+// sequences rise over purges, drops and restarts (invariant 5; m was given out,
+// so its block is spent on disk, and that a deletion comes undone in a crash
+// changes nothing). Two things have to hold, and do:
+//
+//   - Nobody takes A:n for an old write. No vector from before covers it, so the
+//     purged object, wherever it comes back from, does not destroy it.
+//   - A:n destroys nobody's write. The new vector claims all of A's writes to
+//     the key up to n. Those after the purge are in the row. Those before were
+//     all in the purged object (invariant 4), which knew them to be superseded
+//     or held them dead, so to claim them is true, and only what is dead goes
+//     when the two meet.
+//
+// The other actors in the purged vector are not claimed at all; if one of them
+// is this store's own of an earlier boot or tenancy, it mints no more.
+//
+// When the old object comes back, in a merge or as the context of a put, it
+// knows up to A:m of a row that shows less, which is what amnesia looks like
+// (observe, forgot). To give A up is always safe and costs one entry in the
+// vectors of the keys that are written next. It would happen to a partition
+// whenever one owner has purged and another not yet, and to each client that
+// puts with what it read with a 404. So the store remembers A:m of some purged
+// rows, until it is closed: a claim of no more than that is no news of the key,
+// one of A:m+1 is. Prune is the lesser case: the row stays, with every sibling
+// in it, and what its vector no longer covers is superseded everywhere.
 //
 // The layout of the disk is in keys.go and meta.go. Versions follow Preguiça
 // et al., "Dotted Version Vectors: Logical Clocks for Optimistic Replication"

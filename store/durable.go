@@ -56,15 +56,21 @@ func (h *horizon) raise(seq uint64) {
 func durable() error { return nil }
 
 // apply commits a batch to the log and the memtable. It returns the batch's
-// engine sequence number and what to call for durability. The batch belongs
-// to the engine then.
+// engine sequence number, 0 if it does not matter, and what to call for
+// durability. The batch belongs to the engine then.
 func (s *Store) apply(b *pebble.Batch) (seq uint64, wait func() error) {
-	defer s.endOnPanic()
 	s.space.wrote(b.Len())
 	if s.opts.Durability != Sync {
 		s.applyLazily(b)
 		return 0, durable
 	}
+	return s.applySynced(b)
+}
+
+// applySynced does what apply does, and its wait is for the disk whatever the
+// durability of puts.
+func (s *Store) applySynced(b *pebble.Batch) (seq uint64, wait func() error) {
+	defer s.endOnPanic()
 	s.must(s.db.ApplyNoSyncWait(b, pebble.Sync))
 	seq = uint64(b.SeqNum())
 	if seq == 0 {

@@ -150,8 +150,9 @@ func foreign(actor version.Actor, seq uint64, value string) object.Object {
 	}
 }
 
-// checkPartition checks invariant 2: the leaves of a partition are the sums
-// over its objects, and its index rows name its keys. It returns the objects.
+// checkPartition checks invariants 2, 11 and 12: the leaves of a partition, and
+// its root, are the sums over its objects, its index rows name its keys, and its
+// candidates and counts are those of its objects. It returns the objects.
 func checkPartition(t testing.TB, s *Store, partition uint32) map[object.Ref]object.Object {
 	t.Helper()
 	objects := make(map[object.Ref]object.Object)
@@ -173,6 +174,14 @@ func checkPartition(t testing.TB, s *Store, partition uint32) map[object.Ref]obj
 	if !slices.Equal(got, want) {
 		t.Errorf("partition %d: the leaves are not the sums over the objects", partition)
 	}
+	var sum Leaf
+	for _, l := range want {
+		sum = sum.plus(l)
+	}
+	if root, err := s.Root(partition); err != nil || root != sum {
+		t.Errorf("partition %d: the root is %+v, %v, want %+v", partition, root, err, sum)
+	}
+	checkReap(t, s, partition, objects)
 	indexed := 0
 	for leaf := range uint16(LeafCount) {
 		if want[leaf].Keys == 0 && got[leaf].Keys == 0 {

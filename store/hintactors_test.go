@@ -142,7 +142,7 @@ func TestHintActorsAreBounded(t *testing.T) {
 	}
 	kept := 0
 	for n, d := range dots {
-		if a.hinted[a.hintID(appendHintKey(nil, testTarget(1), testRef(1, fmt.Sprint(n))))] == d {
+		if a.hinted[a.rowID(appendHintKey(nil, testTarget(1), testRef(1, fmt.Sprint(n))))] == d {
 			kept++
 		}
 	}

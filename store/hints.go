@@ -102,6 +102,22 @@ func (s *Store) DropHint(target [16]byte, ref object.Ref, hash uint64) (bool, er
 	return true, nil
 }
 
+// HintWrites counts the hints for keys of a partition that were written since
+// the store was opened, whatever became of them: each that changed something
+// counts once, before its writer gets the answer and before DropHint can delete
+// it. So if two numbers are equal, the first read before a look at [Store.Hinted]
+// and the second after another, and neither look found a hint of a key, then the
+// key had none in between.
+func (s *Store) HintWrites(partition uint32) uint64 {
+	if partition >= MaxPartitions {
+		return 0
+	}
+	p := s.states.of(partition)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.hintWrites
+}
+
 // countHint adds to the batch what keeps the totals of a hint row's target
 // true, when the row's value gets that size, and takes the room for it.
 func (s *Store) countHint(b *pebble.Batch, r *row, size int) error {

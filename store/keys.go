@@ -13,7 +13,9 @@ import (
 // The key space, format 1. It is frozen: the golden keys in
 // testdata/keys.golden must not change without a new format version.
 //
+//	'c' partition                        count of tombstones, count of 'g' rows
 //	'd' partition bucket 00 key          the encoded object
+//	'g' partition bucket 00 key          when the key is due for a purge: a candidate
 //	'h' target partition bucket 00 key   the encoded object, kept for the target
 //	'i' partition leaf bucket 00 key     empty: the key lies in that leaf
 //	'm' partition leaf                   sum of object hashes, count of keys
@@ -24,23 +26,29 @@ import (
 // A partition is 4 bytes and a leaf 2, both big end first, so the rows of a
 // partition of one kind lie together, in the order of bucket, then key. No
 // bucket holds a zero byte. A target is the 16 bytes of a store's ID. The value
-// of an 'm' or 't' row is two numbers of 8 bytes, big end first, that the merge
-// operator adds modulo 2^64.
+// of a 'c', 'm' or 't' row is two numbers of 8 bytes, big end first, that the
+// merge operator adds modulo 2^64. That of a 'g' row is a time, Unix
+// milliseconds in 8 bytes, big end first.
 const (
-	kindData   byte = 'd'
-	kindHint   byte = 'h'
-	kindIndex  byte = 'i'
-	kindLeaf   byte = 'm'
-	kindTotals byte = 't'
-	kindMeta   byte = 'x'
+	kindCounts    byte = 'c'
+	kindData      byte = 'd'
+	kindCandidate byte = 'g'
+	kindHint      byte = 'h'
+	kindIndex     byte = 'i'
+	kindLeaf      byte = 'm'
+	kindTotals    byte = 't'
+	kindMeta      byte = 'x'
 
 	scopeStore byte = 's'
 	scopeUser  byte = 'u'
 )
 
+// keyKinds are the kinds of rows that every partition with a key has.
+var keyKinds = [...]byte{kindData, kindIndex, kindLeaf}
+
 // partitionKinds are the kinds of rows that belong to a partition. Hints do
 // not: they are other nodes'.
-var partitionKinds = [...]byte{kindData, kindIndex, kindLeaf}
+var partitionKinds = [...]byte{kindCounts, kindData, kindCandidate, kindIndex, kindLeaf}
 
 const (
 	partitionBytes = 1 + 4              // kind, partition
@@ -103,6 +111,16 @@ func metaKey(scope byte, name string) []byte {
 // partitionRange is the range of all rows of one kind and partition.
 func partitionRange(kind byte, partition uint32) (start, end []byte) {
 	return appendPrefix(nil, kind, partition), appendPrefix(nil, kind, partition+1)
+}
+
+// rangeBehind is the range of the rows of one kind and partition that are named
+// as data rows are and come behind a key, all of them for the zero Ref.
+func rangeBehind(kind byte, partition uint32, after object.Ref) (start, end []byte) {
+	start, end = partitionRange(kind, partition)
+	if after != (object.Ref{}) {
+		start = append(appendName(start, after.Bucket, after.Key), 0) // the first key that is greater
+	}
+	return start, end
 }
 
 // nameHash is the hash of the bucket and key at the end of a data key: XXH64

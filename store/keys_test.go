@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"starling/store/object"
 )
 
@@ -34,6 +36,8 @@ func TestGoldenKeys(t *testing.T) {
 		fmt.Fprintf(&b, "index  %x\n", appendIndexKey(nil, ref.Partition, leafOf(h), ref.Bucket, ref.Key))
 		fmt.Fprintf(&b, "leaf   %x\n", appendLeafKey(nil, ref.Partition, leafOf(h)))
 		fmt.Fprintf(&b, "hint   %x\n", appendHintKey(nil, goldenTarget, ref))
+		fmt.Fprintf(&b, "due    %s\n", goldenCandidate(t, k))
+		fmt.Fprintf(&b, "counts %x\n", appendPrefix(nil, kindCounts, ref.Partition))
 	}
 	fmt.Fprintf(&b, "totals %x\n", totalsKey(goldenTarget))
 	for _, name := range []string{metaFormat, metaID, metaCluster, metaBoot, metaSequence, metaClean, metaActors} {
@@ -43,6 +47,8 @@ func TestGoldenKeys(t *testing.T) {
 	fmt.Fprintf(&b, "value  %x of leaf sum 0x0102030405060708, 3 keys\n", Leaf{0x0102030405060708, 3}.append(nil))
 
 	fmt.Fprintf(&b, "value  %x of totals of 0x0102030405060708 bytes, 3 hints\n", totalsValue(hintTotals{hints: 3, bytes: 0x0102030405060708}))
+
+	fmt.Fprintf(&b, "value  %x of counts of 0x0102030405060708 tombstones, 3 candidates\n", purgeCounts{0x0102030405060708, 3}.value(nil))
 
 	const file = "testdata/keys.golden"
 	if *update {
@@ -57,6 +63,20 @@ func TestGoldenKeys(t *testing.T) {
 	if b.String() != string(want) {
 		t.Errorf("the key space changed; got\n%s", b.String())
 	}
+}
+
+// goldenCandidate is the candidate row of a key that is due at the time
+// 0x0102030405060708: key, then value.
+func goldenCandidate(t *testing.T, dataKey []byte) string {
+	t.Helper()
+	b := new(pebble.Batch)
+	setCandidate(b, dataKey, standing{deleteMS: 0x0102030405060708, pruneMS: never})
+	rows := b.Reader()
+	kind, key, value, ok, err := rows.Next()
+	if !ok || err != nil || kind != pebble.InternalKeyKindSet {
+		t.Fatalf("a batch with %v %x, %v", kind, key, err)
+	}
+	return fmt.Sprintf("%x = %x", key, value)
 }
 
 func TestKeysParseBack(t *testing.T) {

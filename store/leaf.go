@@ -31,6 +31,8 @@ type Leaf struct {
 // plus adds modulo 2^64, so that a difference can be added too.
 func (l Leaf) plus(o Leaf) Leaf { return Leaf{Sum: l.Sum + o.Sum, Keys: l.Keys + o.Keys} }
 
+func (l Leaf) minus(o Leaf) Leaf { return Leaf{Sum: l.Sum - o.Sum, Keys: l.Keys - o.Keys} }
+
 // leafValueBytes is the size of the value of a leaf row.
 const leafValueBytes = 16
 

@@ -138,8 +138,13 @@ func (s *Store) search(ctx context.Context, sp span) {
 		most = uint32(s.opts.Partitions)
 	}
 	for _, p := range sp.held(ctx, it, most) {
-		for _, kind := range partitionKinds {
+		for _, kind := range keyKinds {
 			s.searchPartition(ctx, it, kind, p)
+		}
+		// A partition without candidates has lost none, though a look for
+		// them may meet a damaged block.
+		if c, err := s.countsOf(p); err == nil && c.candidates > 0 {
+			s.searchPartition(ctx, it, kindCandidate, p)
 		}
 	}
 }

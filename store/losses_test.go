@@ -184,7 +184,7 @@ func TestSearch(t *testing.T) {
 	probe := openFor(t, small(damagedStore(t, parts...)))
 	want := make(map[uint32]int)
 	for p := range uint32(lossPartitions) {
-		for _, kind := range partitionKinds {
+		for _, kind := range keyKinds {
 			start, end := partitionRange(kind, p)
 			probe.scan(p, start, end, func(_, _ []byte) error { return nil }, func(error) { want[p] = 1 })
 		}

@@ -14,6 +14,7 @@ import (
 type counts struct {
 	actors, retries, corruptions, backgroundErrors, slowDisk atomic.Uint64
 	hintsStored, hintsRefused, hintsDeleted                  atomic.Uint64
+	purged, pruned                                           atomic.Uint64
 
 	mu         sync.Mutex
 	stalls     uint64
@@ -60,6 +61,7 @@ type sample struct {
 	*pebble.Metrics
 	store      *Store
 	hints      hintTotals
+	purge      purgeCounts
 	stalls     uint64
 	stallTime  time.Duration
 	diskFull   float64
@@ -107,6 +109,10 @@ var metricList = []metric{
 	counter("hints_deleted_total", "Hints that were deleted, which is after their delivery.", func(s sample) float64 { return load(&s.store.counts.hintsDeleted) }),
 	gauge("hints", "Hints that wait for other nodes.", func(s sample) float64 { return float64(s.hints.hints) }),
 	gauge("hint_bytes", "Keys and values of the hints.", func(s sample) float64 { return float64(s.hints.bytes) }),
+	counter("purged_total", "Keys that were purged.", func(s sample) float64 { return load(&s.store.counts.purged) }),
+	counter("pruned_total", "Objects whose vectors lost entries of retired actors.", func(s sample) float64 { return load(&s.store.counts.pruned) }),
+	gauge("tombstones", "Keys that hold tombstones alone; -1: not known.", func(s sample) float64 { return float64(s.purge.tombstones) }),
+	gauge("purge_candidates", "Keys that hold nothing that lives for ever, or whose vectors have many entries; -1: not known.", func(s sample) float64 { return float64(s.purge.candidates) }),
 	gauge("block_cache_bytes", "Size of the cached blocks.", func(s sample) float64 { return float64(s.BlockCache.Size) }),
 	gauge("memtable_bytes", "Memory of the memtables.", func(s sample) float64 { return float64(s.MemTable.Size) }),
 	gauge("compaction_debt_bytes", "Bytes that wait to be compacted.", func(s sample) float64 { return float64(s.Compact.EstimatedDebt) }),
@@ -139,6 +145,10 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	defer s.gate.leave()
 	v := sample{Metrics: s.db.Metrics(), store: s, hints: s.hints.total(), freeBytes: float64(s.space.avail.Load())}
 	v.stalls, v.stallTime = s.counts.stallTotals()
+	var err error
+	if v.purge, err = s.purgeCounts(); err != nil {
+		v.purge = purgeCounts{-1, -1} // who asks for the rows themselves gets the error
+	}
 	if s.space.full.Load() {
 		v.diskFull = 1
 	}

@@ -8,6 +8,9 @@ import "github.com/cockroachdb/pebble/v2"
 // other nodes', and may be the only copy of a write. The disk space comes back
 // in the background. Like [Store.SaveMeta] it works on most full disks.
 func (s *Store) DropPartition(partition uint32) error {
+	if err := checkPartitionNumber(partition); err != nil {
+		return err
+	}
 	if !s.gate.enter() {
 		return ErrClosed
 	}
@@ -25,6 +28,7 @@ func (s *Store) DropPartition(partition uint32) error {
 		_ = b.DeleteRange(start, end, nil) // fails for indexed batches alone
 	}
 	s.saveRows(b)
+	s.states.of(partition).dropped()
 	s.actors.drop(partition)
 	s.losses.forget(partition)
 	return nil

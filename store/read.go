@@ -108,11 +108,7 @@ func (s *Store) Get(ref object.Ref) (object.Object, error) {
 // key, starting behind after, or with the first if after is the zero Ref. It
 // sees the partition as it was when the loop began. The first error ends it.
 func (s *Store) Scan(partition uint32, after object.Ref) iter.Seq2[object.Entry, error] {
-	start, end := partitionRange(kindData, partition)
-	if after != (object.Ref{}) {
-		after.Partition = partition
-		start = append(appendDataKey(nil, after), 0) // the first key that is greater
-	}
+	start, end := rangeBehind(kindData, partition, after)
 	return func(yield func(object.Entry, error) bool) {
 		s.scan(partition, start, end, func(key, value []byte) error {
 			ref, err := parseDataKey(key)
@@ -134,11 +130,7 @@ func (s *Store) Scan(partition uint32, after object.Ref) iter.Seq2[object.Entry,
 // LeafKeys ranges over the keys of one leaf of a partition, in the order of
 // bucket, then key, as they were when the loop began. The first error ends it.
 func (s *Store) LeafKeys(partition uint32, leaf uint16) iter.Seq2[object.Ref, error] {
-	start := appendIndexPrefix(nil, partition, leaf)
-	_, end := partitionRange(kindIndex, partition)
-	if leaf < LeafCount-1 {
-		end = appendIndexPrefix(nil, partition, leaf+1)
-	}
+	start, end := leafRange(partition, leaf, object.Ref{})
 	return func(yield func(object.Ref, error) bool) {
 		s.scan(partition, start, end, func(key, _ []byte) error {
 			ref, err := parseIndexKey(key)
@@ -153,13 +145,59 @@ func (s *Store) LeafKeys(partition uint32, leaf uint16) iter.Seq2[object.Ref, er
 	}
 }
 
+// leafRange is the range of the index rows of a leaf that come behind a key,
+// all of them for the zero Ref.
+func leafRange(partition uint32, leaf uint16, after object.Ref) (start, end []byte) {
+	start = appendIndexPrefix(nil, partition, leaf)
+	if after != (object.Ref{}) {
+		start = append(appendName(start, after.Bucket, after.Key), 0) // the first key that is greater
+	}
+	_, end = partitionRange(kindIndex, partition)
+	if leaf < LeafCount-1 {
+		end = appendIndexPrefix(nil, partition, leaf+1)
+	}
+	return start, end
+}
+
+// KeyDigests ranges over the keys of one leaf of a partition, in the order of
+// bucket, then key, starting behind after, or with the first if after is the
+// zero Ref. Each comes as it is when its turn is; what is written in the
+// meantime may be in the range or not. The first error ends it.
+func (s *Store) KeyDigests(partition uint32, leaf uint16, after object.Ref) iter.Seq2[object.Digest, error] {
+	start, end := leafRange(partition, leaf, after)
+	return func(yield func(object.Digest, error) bool) {
+		var dataKey []byte
+		s.scan(partition, start, end, func(key, _ []byte) error {
+			if len(key) < leafBytes {
+				return fmt.Errorf("%w: index key %x", ErrCorrupt, key)
+			}
+			dataKey = append(appendPrefix(dataKey[:0], kindData, partition), key[leafBytes:]...)
+			d, _, err := s.digest(dataKey)
+			// A key that was purged since the loop began has no hash.
+			if err == nil && d.Hash != 0 && !yield(d, nil) {
+				return errStop
+			}
+			return err
+		}, func(err error) { yield(object.Digest{}, err) })
+	}
+}
+
 // Leaves gives the LeafCount leaves of a partition, by number. They are exact:
 // every batch that changes an object changes its leaf.
 func (s *Store) Leaves(partition uint32) ([]Leaf, error) {
 	leaves := make([]Leaf, LeafCount)
 	start, end := partitionRange(kindLeaf, partition)
 	var failure error
-	s.scan(partition, start, end, func(key, value []byte) error {
+	s.scan(partition, start, end, leafVisitor(func(n int, l Leaf) { leaves[n] = l }), func(err error) { failure = err })
+	if failure != nil {
+		return nil, failure
+	}
+	return leaves, nil
+}
+
+// leafVisitor visits the leaves of rows that hold some.
+func leafVisitor(visit func(n int, l Leaf)) func(key, value []byte) error {
+	return func(key, value []byte) error {
 		l, err := decodeLeaf(value)
 		if err != nil {
 			return err
@@ -171,13 +209,9 @@ func (s *Store) Leaves(partition uint32) ([]Leaf, error) {
 		if n < 0 || n >= LeafCount {
 			return fmt.Errorf("%w: leaf row %x", ErrCorrupt, key)
 		}
-		leaves[n] = l
+		visit(n, l)
 		return nil
-	}, func(err error) { failure = err })
-	if failure != nil {
-		return nil, failure
 	}
-	return leaves, nil
 }
 
 // errStop ends a scan without a failure.

@@ -35,6 +35,7 @@ type Store struct {
 	actors  actors
 	recent  *recent
 	hints   *hints
+	states  partitionStates
 	space   *space
 	losses  *losses
 	pacer   pacer
@@ -68,7 +69,7 @@ func Open(o Options) (*Store, error) {
 	}
 	s.actors = actors{
 		rand: o.Rand, reserve: s.reserve, minted: func() { s.counts.actors.Add(1) },
-		held: make(map[uint32]tenancy), hinted: make(map[uint64]version.Dot), seed: maphash.MakeSeed(),
+		held: make(map[uint32]tenancy), hinted: make(map[uint64]version.Dot), reaped: make(map[uint64]version.Dot), seed: maphash.MakeSeed(),
 	}
 	if err := s.lockDir(); err != nil {
 		cancel()
@@ -218,6 +219,12 @@ func (s *Store) explain(err error) error {
 // another use of this one. Actors that a clean stop kept may be used from then
 // on; before, a put takes a new actor.
 func (s *Store) Vouch() { s.actors.vouch() }
+
+// Actors lists the actors that may yet mint a dot for a key of the partition, in
+// no order: the partition's own, be it vouched for or not, and those of hints,
+// of whatever partition. All others that the store had mint no more, and one
+// that it takes later is in no vector yet. There are 65,537 at most.
+func (s *Store) Actors(partition uint32) []version.Actor { return s.actors.able(partition) }
 
 // Close lets the operations in flight end, writes everything to disk, marks
 // the stop as clean and gives the directory free. Operations that come later

@@ -169,7 +169,7 @@ func (s *Store) mint(r *row, claimed version.Vector) (version.Dot, error) {
 	if r.hint() {
 		return s.actors.mintHint(r.key, r.ref.Partition, r.old.Vector, claimed)
 	}
-	return s.actors.mint(r.ref.Partition, r.old.Vector, claimed)
+	return s.actors.mint(r.key, r.ref.Partition, r.old.Vector, claimed)
 }
 
 // forgetActor gives up the actor that would mint for a row.
@@ -223,7 +223,7 @@ func (s *Store) Merge(ref object.Ref, obj object.Object) (object.Written, error)
 		return object.Written{}, err
 	}
 	defer s.release(r)
-	s.actors.observe(ref.Partition, r.old.Vector, obj.Vector)
+	s.actors.observe(r.key, ref.Partition, r.old.Vector, obj.Vector)
 	return s.merge(r, obj)
 }
 
@@ -258,37 +258,61 @@ func (s *Store) unchanged(r *row, d version.Dot) object.Written {
 func (s *Store) commit(r *row, next object.Object) (wait func() error, err error) {
 	b := s.db.NewBatch()
 	size := next.Size()
+	var change Leaf
 	if r.hint() {
 		if err := s.countHint(b, r, size); err != nil {
 			_ = b.Close() // it only gives back memory
 			return nil, err
 		}
 	} else {
-		countData(b, r, next)
+		change = countData(b, r, next)
 	}
 	op := b.SetDeferred(len(r.key), size)
 	copy(op.Key, r.key)
 	filled(op, next.Append(op.Value[:0]), size)
+	s.states.of(r.ref.Partition).begin()
 	seq, wait := s.apply(b)
-	if seq > 0 {
-		r.stripe.last = seq
-	}
+	s.applied(r, seq, change)
 	s.remember(r, r.old.Object, next)
 	return wait, nil
 }
 
-// countData adds to the batch what keeps a partition's leaves and index true.
-func countData(b *pebble.Batch, r *row, next object.Object) {
+// applied takes note that the batch which changes a row, announced to its
+// partition before, can be read now. Were it told earlier, Root could take the
+// leaves without the batch for those with it.
+func (s *Store) applied(r *row, seq uint64, change Leaf) {
+	if seq > 0 {
+		r.stripe.last = seq
+	}
+	hintWrites := uint64(0)
+	if r.hint() {
+		hintWrites = 1
+	}
+	s.states.of(r.ref.Partition).end(change, hintWrites)
+}
+
+// countData adds to the batch what keeps a partition's leaves, index,
+// candidates and counts true, and returns what it changes the leaf by. The row
+// goes if next is absent.
+func countData(b *pebble.Batch, r *row, next object.Object) (change Leaf) {
 	partition, leaf := r.ref.Partition, leafOf(r.hash)
-	delta := Leaf{Sum: next.Hash(r.ref.Bucket, r.ref.Key) - r.old.Hash(r.ref.Bucket, r.ref.Key)}
-	if r.old.Absent() {
-		delta.Keys = 1
-		op := b.SetDeferred(len(r.key)+leafBytes-partitionBytes, 0)
-		filled(op, appendIndexKey(op.Key[:0], partition, leaf, r.ref.Bucket, r.ref.Key), len(op.Key))
+	change = Leaf{Sum: next.Hash(r.ref.Bucket, r.ref.Key) - r.old.Hash(r.ref.Bucket, r.ref.Key)}
+	indexBytes := len(r.key) + leafBytes - partitionBytes
+	switch {
+	case next.Absent():
+		change.Keys--
+		op := b.DeleteDeferred(indexBytes)
+		filled(op, appendIndexKey(op.Key[:0], partition, leaf, r.ref.Bucket, r.ref.Key), indexBytes)
+	case r.old.Absent():
+		change.Keys++
+		op := b.SetDeferred(indexBytes, 0)
+		filled(op, appendIndexKey(op.Key[:0], partition, leaf, r.ref.Bucket, r.ref.Key), indexBytes)
 	}
 	op := b.MergeDeferred(leafBytes, leafValueBytes)
 	appendLeafKey(op.Key[:0], partition, leaf)
-	filled(op, delta.append(op.Value[:0]), leafValueBytes)
+	filled(op, change.append(op.Value[:0]), leafValueBytes)
+	countStanding(b, r, next)
+	return change
 }
 
 // filled finishes a record of a batch whose bytes were written in place, and
