@@ -28,13 +28,18 @@ type replica struct {
 	mu      sync.Mutex
 	objects map[object.Ref]object.Object
 	fail    error
+	refuse  map[uint32]int // by partition: how many more merges are refused
 }
 
-func (r *replica) Merge(ref object.Ref, o object.Object) (object.Written, error) {
+func (r *replica) Apply(ref object.Ref, _ uint64, o object.Object) (object.Written, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.fail != nil {
 		return object.Written{}, r.fail
+	}
+	if r.refuse[ref.Partition] > 0 {
+		r.refuse[ref.Partition]--
+		return object.Written{}, fmt.Errorf("%w: the ring moved on", ErrRefused)
 	}
 	r.objects[ref] = object.Merge(r.objects[ref], o)
 	return object.Written{Object: r.objects[ref], Wait: func() error { return nil }}, nil
@@ -70,7 +75,7 @@ func (r *replica) add(t *testing.T, key, value string, d version.Dot) object.Ref
 		t.Fatal(err)
 	}
 	ref := object.Ref{Partition: uint32(ring.Partition("b", key, partitions)), Bucket: "b", Key: key}
-	if _, err := r.Merge(ref, o); err != nil {
+	if _, err := r.Apply(ref, 0, o); err != nil {
 		t.Fatal(err)
 	}
 	return ref
@@ -88,6 +93,7 @@ type world struct {
 	pages   int
 	entries int
 	forge   func(*PullPage)
+	before  func() // each pull
 	refresh int
 }
 
@@ -163,6 +169,9 @@ func (w *world) Pull(ctx context.Context, to ring.NodeID, req PullRequest) (Pull
 		return PullPage{}, err.(error)
 	}
 	w.pages++
+	if w.before != nil {
+		w.before()
+	}
 	i := w.index(to)
 	page, err := NewServer(to, w.views[i], w.stores[i]).HandlePull(ctx, req)
 	w.entries += len(page.Entries)
@@ -193,7 +202,7 @@ func (w *world) SetSettled(parts []int, settled bool) error {
 }
 
 func (w *world) filler() *Filler {
-	f, err := NewFiller(FillerOptions{Self: w.self(), Views: w.views[len(w.views)-1], Peers: w, Store: w.stores[len(w.stores)-1],
+	f, err := NewFiller(FillerOptions{Self: w.self(), Views: w.views[len(w.views)-1], Peers: w, Applier: w.stores[len(w.stores)-1],
 		Membership: w, PageBytes: MinPageBytes, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		w.t.Fatal(err)
@@ -362,7 +371,7 @@ func TestADisplacedNodeClearsItsBit(t *testing.T) {
 		w.settled[p] = true
 	}
 	w.views[0].set(v)
-	f, err := NewFiller(FillerOptions{Self: self, Views: w.views[0], Peers: w, Store: w.stores[0], Membership: w})
+	f, err := NewFiller(FillerOptions{Self: self, Views: w.views[0], Peers: w, Applier: w.stores[0], Membership: w})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -387,6 +396,57 @@ func TestOnlyOwnersServePulls(t *testing.T) {
 		{Partition: uint32(p), Stamp: w.current().Placement(p).Stamp}, {Partition: 1 << 30, Stamp: 1}})
 	if err != nil || len(agreed) != 0 {
 		t.Fatalf("agreed %v, %v: want nothing from a pending node", agreed, err)
+	}
+}
+
+// A partition whose placement changes during a pull, at the owner or here, is
+// not settled by it; the others are, and the next round does the rest.
+func TestAPlacementThatChangesDuringAPull(t *testing.T) {
+	w := newWorld(t, 4)
+	pending := w.current().PendingFor(w.self())
+	for k := range 400 {
+		w.stores[k%3].add(t, fmt.Sprintf("key-%03d", k), strings.Repeat("v", 500), version.Dot{Actor: version.Actor(k%3 + 1), Seq: uint64(k + 1)})
+	}
+	moved, here := pending[0], pending[1]
+	w.stores[3].refuse = map[uint32]int{uint32(here): 1}
+	// After the owners have confirmed, one of them sees another placement.
+	owner := w.current().Placement(moved).Owners[2]
+	w.before = func() {
+		w.views[w.index(owner)].set(ring.NewFencedView(w.ringOf(4), 7, func(id ring.NodeID, p int) bool { return id != w.self() || w.settled[p] }))
+		w.before = nil
+	}
+	f := w.filler()
+	_ = f.round(t.Context())
+	if w.settled[moved] || w.settled[here] {
+		t.Errorf("settled under a placement that had changed: at the owner %v, here %v", w.settled[moved], w.settled[here])
+	}
+	w.spread()
+	for range 3 {
+		_ = f.round(t.Context())
+	}
+	if w.pending() != 0 {
+		t.Errorf("%d partitions are never settled", w.pending())
+	}
+}
+
+// What Prepare names is left alone for that round.
+func TestPrepareKeepsPartitionsFromBeingFilled(t *testing.T) {
+	w := newWorld(t, 4)
+	ill := w.current().PendingFor(w.self())[0]
+	f, rounds := w.filler(), 0
+	f.opts.Prepare = func(context.Context) []uint32 {
+		if rounds++; rounds == 1 {
+			return []uint32{uint32(ill)}
+		}
+		return nil
+	}
+	_ = f.round(t.Context())
+	if w.settled[ill] || w.pending() != 1 {
+		t.Errorf("settled %v with %d pending", w.settled[ill], w.pending())
+	}
+	_ = f.round(t.Context())
+	if w.pending() != 0 {
+		t.Error("it was never filled")
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,11 +14,6 @@ import (
 	"starling/ring"
 	"starling/store/object"
 )
-
-// Merger merges an object into the local store.
-type Merger interface {
-	Merge(ref object.Ref, o object.Object) (object.Written, error)
-}
 
 // Membership is what filling needs of the cluster map.
 type Membership interface {
@@ -35,7 +31,7 @@ type FillerOptions struct {
 	Self       ring.NodeID
 	Views      Views
 	Peers      Peers
-	Store      Merger
+	Applier    Applier
 	Membership Membership
 	// RetryInterval is the pause before a round that settled nothing is
 	// repeated; default 200 ms. A new view starts a round at once.
@@ -44,6 +40,9 @@ type FillerOptions struct {
 	PageBytes uint32
 	// CallTimeout bounds one request to a peer; default 10 s.
 	CallTimeout time.Duration
+	// Prepare is called before each round, and between two, and names
+	// partitions that the round is to leave alone; may be nil.
+	Prepare func(ctx context.Context) (leave []uint32)
 	// OnSettled is called after a round that left nothing pending; may be nil.
 	OnSettled func()
 	Logger    *slog.Logger
@@ -59,8 +58,8 @@ type Filler struct {
 
 // NewFiller checks the options and registers the metrics.
 func NewFiller(o FillerOptions) (*Filler, error) {
-	if o.Views == nil || o.Peers == nil || o.Store == nil || o.Membership == nil {
-		return nil, errors.New("antientropy: Views, Peers, Store and Membership must be set")
+	if o.Views == nil || o.Peers == nil || o.Applier == nil || o.Membership == nil {
+		return nil, errors.New("antientropy: Views, Peers, Applier and Membership must be set")
 	}
 	if o.RetryInterval == 0 {
 		o.RetryInterval = 200 * time.Millisecond
@@ -123,6 +122,10 @@ func (f *Filler) pending() []int {
 
 // round does one pass of the protocol in the package comment.
 func (f *Filler) round(ctx context.Context) error {
+	var leave []uint32
+	if f.opts.Prepare != nil {
+		leave = f.opts.Prepare(ctx)
+	}
 	v := f.opts.Views.View()
 	if v == nil {
 		return nil
@@ -133,7 +136,7 @@ func (f *Filler) round(ctx context.Context) error {
 		}
 	}
 	if len(v.PendingFor(f.opts.Self)) > 0 {
-		plan := newPlan(v, f.opts.Self)
+		plan := newPlan(v, f.opts.Self, leave)
 		err := f.confirm(ctx, plan)
 		if filled := f.pull(ctx, plan); len(filled) > 0 {
 			err = errors.Join(err, f.settle(filled))
@@ -172,7 +175,7 @@ func (f *Filler) confirm(ctx context.Context, p *plan) error {
 func (f *Filler) pull(ctx context.Context, p *plan) []int {
 	ready := p.ready()
 	for owner, claims := range p.pulls(ready) {
-		if err := f.pullFrom(ctx, owner, claims); err != nil {
+		if err := f.pullFrom(ctx, owner, claims, ready); err != nil {
 			f.opts.Logger.Info("antientropy: pull broke off, will start over", "owner", owner, "err", err)
 			for _, c := range claims {
 				delete(ready, c.Partition)
@@ -186,19 +189,26 @@ func (f *Filler) pull(ctx context.Context, p *plan) []int {
 	return filled
 }
 
-func (f *Filler) pullFrom(ctx context.Context, owner ring.NodeID, claims []Claim) error {
+// pullFrom pulls partitions from one owner. One whose placement changes
+// meanwhile, there or here, is taken out of ready, and the others go on.
+func (f *Filler) pullFrom(ctx context.Context, owner ring.NodeID, claims []Claim, ready map[uint32]bool) error {
 	req := PullRequest{Claims: claims, MaxBytes: f.opts.PageBytes}
 	for len(req.Claims) > 0 {
 		callCtx, cancel := context.WithTimeout(ctx, f.opts.CallTimeout)
 		page, err := f.opts.Peers.Pull(callCtx, owner, req)
 		cancel()
+		if errors.Is(err, ErrRefused) { // it is about the first, see HandlePull
+			delete(ready, req.Claims[0].Partition)
+			req.Claims, req.After = req.Claims[1:], object.Ref{}
+			continue
+		}
 		if err != nil {
 			return err
 		}
 		if int(page.Done) > len(req.Claims) || (page.Done == 0 && len(page.Entries) == 0) {
 			return fmt.Errorf("antientropy: owner answered a page that makes no progress (%d of %d partitions)", page.Done, len(req.Claims))
 		}
-		if err := f.mergePage(page); err != nil {
+		if err := f.mergePage(page, req.Claims, ready); err != nil {
 			return err
 		}
 		req.Claims = req.Claims[page.Done:]
@@ -210,12 +220,25 @@ func (f *Filler) pullFrom(ctx context.Context, owner ring.NodeID, claims []Claim
 	return nil
 }
 
-// mergePage returns when every object of the page is durable.
-func (f *Filler) mergePage(page PullPage) error {
+// mergePage returns when every object of the page is durable. Each is merged
+// under the stamp that it was pulled with; a partition where that is not in
+// force any more is taken out of ready.
+func (f *Filler) mergePage(page PullPage, claims []Claim, ready map[uint32]bool) error {
 	waits := make([]func() error, 0, len(page.Entries))
 	var errs []error
 	for _, e := range page.Entries {
-		w, err := f.opts.Store.Merge(e.Ref, e.Object)
+		for len(claims) > 0 && claims[0].Partition != e.Ref.Partition { // both are in the same order
+			claims = claims[1:]
+		}
+		if len(claims) == 0 {
+			errs = append(errs, fmt.Errorf("antientropy: the page has an object of partition %d, which was not asked for", e.Ref.Partition))
+			break
+		}
+		w, err := f.opts.Applier.Apply(e.Ref, claims[0].Stamp, e.Object)
+		if errors.Is(err, ErrRefused) {
+			delete(ready, e.Ref.Partition)
+			continue
+		}
 		if err != nil {
 			errs = append(errs, err)
 			break
@@ -257,12 +280,15 @@ type plan struct {
 	stamps    map[uint32]uint64
 }
 
-func newPlan(v *ring.View, self ring.NodeID) *plan {
+func newPlan(v *ring.View, self ring.NodeID, leave []uint32) *plan {
 	p := &plan{
 		owners: map[uint32]int{}, claims: map[ring.NodeID][]Claim{},
 		confirmed: map[uint32][]ring.NodeID{}, refused: map[uint32]bool{}, stamps: map[uint32]uint64{},
 	}
 	for _, part := range v.PendingFor(self) {
+		if slices.Contains(leave, uint32(part)) {
+			continue
+		}
 		pl := v.Placement(part)
 		p.owners[uint32(part)] = len(pl.Owners)
 		p.stamps[uint32(part)] = pl.Stamp

@@ -53,15 +53,19 @@ func (s *Server) HandleConfirm(_ context.Context, claims []Claim) ([]Claim, erro
 	return agreed, nil
 }
 
-// HandlePull answers the next page. It fails if this node is no longer an
-// owner of one of the partitions on it: its copy may lack newer writes.
+// HandlePull answers the next page. It is [ErrRefused] if this node does not own
+// the first partition under the stamp of its claim (any more): its copy may lack
+// newer writes. A page ends before a partition that is to be refused.
 func (s *Server) HandlePull(ctx context.Context, req PullRequest) (PullPage, error) {
 	limit := int(min(max(req.MaxBytes, MinPageBytes), MaxPageBytes))
 	var page PullPage
 	after := req.After
 	for _, c := range req.Claims {
-		if pl, ok := s.placement(c.Partition); !ok || !contains(pl.Owners, s.self) {
-			return PullPage{}, fmt.Errorf("antientropy: not an owner of partition %d", c.Partition)
+		if pl, ok := s.placement(c.Partition); !ok || pl.Stamp != c.Stamp || !contains(pl.Owners, s.self) {
+			if page.Done > 0 {
+				return page, nil
+			}
+			return PullPage{}, fmt.Errorf("%w: partition %d", ErrRefused, c.Partition)
 		}
 		for e, err := range s.store.Scan(c.Partition, after) {
 			if err != nil {

@@ -22,15 +22,16 @@ var rules = map[string]rule{
 	"coordinator/quorum": {pure: true, may: []string{"store/object", "store/version"}},
 	"coordinator/health": {pure: true},
 	"antientropy/merkle": {pure: true},
+	"antientropy/purge":  {pure: true, may: []string{"ring", "store/object", "store/version"}},
 
 	"store":            {may: []string{"store/object", "store/version"}},
 	"gossip":           {may: []string{"ring", "gossip/state"}},
 	"coordinator":      {may: []string{"ring", "store/object", "store/version", "coordinator/quorum", "coordinator/health"}},
 	"coordinator/hint": {may: []string{"ring", "store/object", "store/version"}},
-	"antientropy":      {may: []string{"ring", "store/object", "store/version", "coordinator/quorum", "antientropy/merkle"}},
+	"antientropy":      {may: []string{"ring", "store/object", "store/version", "coordinator/quorum", "antientropy/merkle", "antientropy/purge"}},
 
-	"coordinator/rpc": {may: []string{"coordinator", "coordinator/health", "antientropy", "store", "gossip/state", "ring", "store/object", "store/version"}},
-	"coordinator/api": {may: []string{"coordinator", "coordinator/health", "coordinator/hint", "store", "gossip/state", "ring", "store/object", "store/version"}},
+	"coordinator/rpc": {may: []string{"coordinator", "coordinator/health", "antientropy", "antientropy/merkle", "store", "gossip/state", "ring", "store/object", "store/version"}},
+	"coordinator/api": {may: []string{"coordinator", "coordinator/health", "coordinator/hint", "antientropy", "store", "gossip/state", "ring", "store/object", "store/version"}},
 
 	"config": {},
 	"client": {},
