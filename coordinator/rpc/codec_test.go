@@ -123,7 +123,7 @@ func testInspectReply() coordinator.InspectReply {
 
 // messages are one of each kind, every field set.
 func messages() []message {
-	return []message{
+	return append(convergeMessages(),
 		messageOf("empty", struct{}{}, func(b []byte, _ struct{}) []byte { return b }, decodeEmpty),
 		messageOf("exchange", testMap(), appendMap, decodeMap),
 		messageOf("read-request-hints", coordinator.ReadRequest{Ref: testRef, Stamp: 1, Have: 1 << 60, Hints: true}, appendReadRequest, decodeReadRequest),
@@ -138,7 +138,7 @@ func messages() []message {
 		messageOf("pull-request", testPull(), appendPullRequest, decodePullRequest),
 		messageOf("pull-page", testPage(), appendPullPage, decodePullPage),
 		messageOf("error", remoteOf(testQuorumError()), recodeError, decodeError),
-	}
+	)
 }
 
 func testQuorumError() error {
@@ -291,7 +291,7 @@ func TestSizeHints(t *testing.T) {
 	if got, want := replicateBytes(q), len(appendReplicateRequest(nil, q)); got < want {
 		t.Errorf("replicate: %d of %d", got, want)
 	}
-	if got, want := pageBytes(testPage()), len(appendPullPage(nil, testPage())); got < want {
+	if got, want := entriesBytes(testPage().Entries), len(appendPullPage(nil, testPage())); got < want {
 		t.Errorf("page: %d of %d", got, want)
 	}
 	if got, want := forwardBytes(testForward()), len(appendForwardRequest(nil, testForward())); got < want {

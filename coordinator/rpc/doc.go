@@ -1,7 +1,8 @@
 // Package rpc carries requests between the nodes of a cluster over their own
 // wire protocol: the coordinator's reads, writes and forwards, questions after
 // how a node and its copies are, the pages of a partition that is being filled,
-// and cluster maps.
+// the exchanges by which owners become equal, the steps of a purge, and cluster
+// maps.
 //
 // The frames, deadlines, bounds and connections are those of the internal
 // package wire, whose comment has the layout and its invariants. This package
@@ -10,10 +11,11 @@
 // # What it owes
 //
 //   - [Transport] is the calling side: it implements coordinator.Peers,
-//     coordinator.Probes and antientropy.Peers, and Exchange for the gossip. It
-//     keeps one connection to each address for requests that somebody waits
-//     for, and one for bulk (Pull and Exchange), so that a page never delays a
-//     quorum.
+//     coordinator.Probes, and of package antientropy Peers, ReplicaPeers,
+//     ReportPeers and ReapPeers, and Exchange for the gossip. It keeps one
+//     connection to each address for requests that somebody waits for, and one
+//     for bulk (all that carries whole objects or thousands of keys, and maps),
+//     so that a page never delays a quorum.
 //   - Calls to a peer that hangs end within BusyDeadAfter, and those after them
 //     fail at once until it can be dialled again. Only Ping waits for that.
 //   - [Transport.Serve] is the answering side. It may listen before the node
@@ -32,7 +34,9 @@
 //  1. The error of a call wraps coordinator.ErrUnknown if and only if the
 //     request may have had an effect. Everything else had none. What the peer
 //     itself answers says which ([RemoteError]); a coordinator.QuorumError
-//     says it in its MaybeApplied, whatever its causes wrap.
+//     says it in its MaybeApplied, whatever its causes wrap. Push and Purge,
+//     which carry many keys, are the exception: their error is about the key
+//     that failed, and those before it may have been done. Both may be repeated.
 //  2. errors.Is finds the same sentinel on the caller's side that the handler
 //     wrapped on its own; the list is the error table in this package.
 //  3. A node without a cluster, on either side, gets no further than Exchange;
@@ -42,8 +46,9 @@
 //  5. Messages are canonical: fields in ascending order, zero values left out,
 //     shortest integers. A decoder refuses anything else, skips fields that it
 //     does not know (they can only come last) and allocates no more than a
-//     small multiple of what it reads. Golden files hold the bytes of every
-//     message.
+//     small multiple of what it reads (132 KiB for the verdicts of a
+//     comparison). Golden files hold the bytes of every message. Where a reply
+//     goes by the order of the request's list, one of another length is refused.
 //  6. A handler's panic is one failed request, not a failed node.
 //  7. A node that stops answers what it runs and refuses the rest: none of its
 //     callers is left with coordinator.ErrUnknown, as long as what runs ends

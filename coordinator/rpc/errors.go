@@ -3,12 +3,12 @@ package rpc
 import (
 	"context"
 	"errors"
-	"math"
 	"slices"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"starling/antientropy"
 	"starling/coordinator"
 	"starling/coordinator/rpc/internal/wire"
 	"starling/gossip/state"
@@ -71,6 +71,7 @@ var errorTable = []struct {
 	open      bool
 }{
 	{coordinator.ErrStaleRing, codeStaleRing, retryable, none},
+	{antientropy.ErrRefused, codeStaleRing, retryable, none},
 	{coordinator.ErrNotReady, codeNotReady, retryable, none},
 	{wire.ErrGoingAway, codeNotReady, retryable, none},
 	{wire.ErrNotJoined, codeNotReady, retryable, none},
@@ -82,6 +83,7 @@ var errorTable = []struct {
 	{coordinator.ErrNotVisible, codeNotVisible, retryable, none},
 	{coordinator.ErrInvalid, codeInvalid, final, none},
 	{store.ErrInvalid, codeInvalid, final, none},
+	{antientropy.ErrTooMuch, codeInvalid, final, none},
 	{ErrMalformed, codeInvalid, final, none},
 	{object.ErrTooManySiblings, codeTooManySiblings, final, none},
 	{object.ErrTooLarge, codeTooLarge, final, none},
@@ -102,9 +104,10 @@ var errorTable = []struct {
 }
 
 // sentinels are the errors that a code stands for on the far side: those of
-// the table, but never the internal ones of package wire.
+// the table, but never the internal ones of package wire. A refused stamp has a
+// name in each of the packages that send stamps.
 var sentinels = map[code][]error{
-	codeStaleRing:       {coordinator.ErrStaleRing},
+	codeStaleRing:       {coordinator.ErrStaleRing, antientropy.ErrRefused},
 	codeNotReady:        {coordinator.ErrNotReady},
 	codeOverloaded:      {coordinator.ErrOverloaded},
 	codeUnreachable:     {coordinator.ErrUnreachable},
@@ -218,7 +221,7 @@ const (
 func appendError(dst []byte, err error) []byte { return describe(err).append(dst) }
 
 func (e *RemoteError) append(dst []byte) []byte {
-	dst = appendCodes(dst, errorCodes, e.codes)
+	dst = appendPacked(dst, errorCodes, e.codes)
 	dst = appendText(dst, errorMessage, cut(e.Message))
 	dst = appendFlag(dst, errorRetryable, e.Retryable)
 	dst = appendFlag(dst, errorMaybeApplied, e.MaybeApplied)
@@ -238,7 +241,7 @@ func appendQuorum(dst []byte, q *coordinator.QuorumError) []byte {
 		dst = appendNested(dst, quorumCause, func(b []byte) []byte {
 			e := describe(c.Err)
 			b = appendID(b, causeNode, c.Node)
-			b = appendCodes(b, causeCodes, e.codes)
+			b = appendPacked(b, causeCodes, e.codes)
 			return appendText(b, causeMessage, cut(e.Message))
 		})
 	}
@@ -321,31 +324,14 @@ func decodeCause(outer *fields, have int) (c coordinator.ReplicaError) {
 	return c
 }
 
-// appendCodes appends ascending codes as one field of varints.
-func appendCodes(dst []byte, num protowire.Number, codes []code) []byte {
-	var b []byte
-	for _, c := range codes {
-		b = protowire.AppendVarint(b, uint64(c))
-	}
-	return appendText(dst, num, b)
-}
-
-// codes decodes them. A code that this build does not know is kept: it matches
-// no sentinel.
+// codes decodes ascending codes. One that this build does not know is kept: it
+// matches no sentinel.
 func (f *fields) codes() (codes []code) {
-	b := f.raw(math.MaxInt)
-	for f.err == nil && len(b) > 0 {
-		x, n := protowire.ConsumeVarint(b)
-		switch {
-		case n != protowire.SizeVarint(x):
-			f.fail(malformed("bad code"))
-		case len(codes) >= maxCodes:
-			f.fail(malformed("more than %d codes", maxCodes))
-		case x == 0 || len(codes) > 0 && code(x) <= codes[len(codes)-1]:
+	for x := range f.packed(maxCodes) {
+		if x == 0 || len(codes) > 0 && code(x) <= codes[len(codes)-1] {
 			f.fail(malformed("code %d out of order", x))
-		default:
-			codes, b = append(codes, code(x)), b[n:]
 		}
+		codes = append(codes, code(x))
 	}
 	return codes
 }

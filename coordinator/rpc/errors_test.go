@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"starling/antientropy"
 	"starling/coordinator"
 	"starling/coordinator/rpc/internal/wire"
 	"starling/gossip/state"
@@ -75,6 +76,8 @@ func TestErrorsOfTheServerItself(t *testing.T) {
 		{&wire.PanicError{Value: coordinator.ErrStaleRing}, coordinator.ErrUnknown, true},
 		{malformed("x"), coordinator.ErrInvalid, false},
 		{store.ErrInvalid, coordinator.ErrInvalid, false},
+		{antientropy.ErrTooMuch, coordinator.ErrInvalid, false},
+		{antientropy.ErrRefused, coordinator.ErrStaleRing, false},
 		{store.ErrHintsFull, coordinator.ErrHintsFull, false},
 		{errors.New("never heard of"), coordinator.ErrUnknown, true},
 		{context.Canceled, coordinator.ErrUnknown, true},
@@ -161,7 +164,7 @@ func TestLongErrorsAreCut(t *testing.T) {
 
 // A code of a later version matches nothing, and the flags still count.
 func TestUnknownErrorCode(t *testing.T) {
-	b := appendCodes(nil, errorCodes, []code{codeStaleRing, 4000})
+	b := appendPacked(nil, errorCodes, []code{codeStaleRing, 4000})
 	b = appendFlag(appendText(b, errorMessage, "new"), errorMaybeApplied, true)
 	e, err := decodeError(b)
 	if err != nil || !errors.Is(e, coordinator.ErrStaleRing) || !e.MaybeApplied {

@@ -29,6 +29,16 @@ type fakeNode struct {
 	exchange  func(context.Context, state.Map) (state.Map, error)
 	inspect   func(context.Context, object.Ref) (coordinator.InspectReply, error)
 	status    func(context.Context) (coordinator.NodeStatus, error)
+
+	compare    func(context.Context, antientropy.CompareRequest) ([]antientropy.Comparison, error)
+	keys       func(context.Context, antientropy.KeysRequest) (antientropy.KeysPage, error)
+	fetch      func(context.Context, antientropy.FetchRequest) (antientropy.FetchPage, error)
+	push       func(context.Context, antientropy.PushRequest) (uint32, error)
+	report     func(context.Context) (antientropy.Report, error)
+	candidates func(context.Context, antientropy.CandidatesRequest) (antientropy.CandidatesPage, error)
+	verify     func(context.Context, antientropy.VerifyRequest) (antientropy.VerifyReply, error)
+	purge      func(context.Context, antientropy.PurgeRequest) (uint32, error)
+	repair     func(context.Context, *antientropy.RepairRequest) (antientropy.RepairStatus, error)
 }
 
 func (n *fakeNode) HandleRead(ctx context.Context, q coordinator.ReadRequest) (coordinator.ReadReply, error) {
@@ -59,8 +69,47 @@ func (n *fakeNode) HandleStatus(ctx context.Context) (coordinator.NodeStatus, er
 	return n.status(ctx)
 }
 
+func (n *fakeNode) HandleCompare(ctx context.Context, q antientropy.CompareRequest) ([]antientropy.Comparison, error) {
+	return n.compare(ctx, q)
+}
+
+func (n *fakeNode) HandleKeys(ctx context.Context, q antientropy.KeysRequest) (antientropy.KeysPage, error) {
+	return n.keys(ctx, q)
+}
+
+func (n *fakeNode) HandleFetch(ctx context.Context, q antientropy.FetchRequest) (antientropy.FetchPage, error) {
+	return n.fetch(ctx, q)
+}
+
+func (n *fakeNode) HandlePush(ctx context.Context, q antientropy.PushRequest) (uint32, error) {
+	return n.push(ctx, q)
+}
+
+func (n *fakeNode) HandleReport(ctx context.Context) (antientropy.Report, error) {
+	return n.report(ctx)
+}
+
+func (n *fakeNode) HandleCandidates(ctx context.Context, q antientropy.CandidatesRequest) (antientropy.CandidatesPage, error) {
+	return n.candidates(ctx, q)
+}
+
+func (n *fakeNode) HandleVerify(ctx context.Context, q antientropy.VerifyRequest) (antientropy.VerifyReply, error) {
+	return n.verify(ctx, q)
+}
+
+func (n *fakeNode) HandlePurge(ctx context.Context, q antientropy.PurgeRequest) (uint32, error) {
+	return n.purge(ctx, q)
+}
+
+func (n *fakeNode) HandleRepair(ctx context.Context, start *antientropy.RepairRequest) (antientropy.RepairStatus, error) {
+	return n.repair(ctx, start)
+}
+
 func (n *fakeNode) services() Services {
-	return Services{Replica: n, Diagnosis: n, Source: n, Exchange: n.exchange}
+	return Services{
+		Replica: n, Diagnosis: n, Source: n, Exchange: n.exchange,
+		Convergence: n, Repair: n, Reap: n, Mend: n,
+	}
 }
 
 // cluster is some transports that know each other's addresses.

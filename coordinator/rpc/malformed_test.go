@@ -10,6 +10,8 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"starling/antientropy"
+	"starling/antientropy/merkle"
 	"starling/ring"
 	"starling/store/object"
 	"starling/store/version"
@@ -48,12 +50,7 @@ func TestMalformedMessages(t *testing.T) {
 	sibling := func(b []byte) []byte { return held(text(copySibling, string(b))) }
 	dot := text(siblingDot, string(version.AppendDot(nil, version.Dot{Actor: 1, Seq: 1})))
 	remote := func(b []byte) error { _, err := decodeError(b); return err }
-	for _, c := range []struct {
-		name   string
-		decode func([]byte) error
-		in     []byte
-		want   string
-	}{
+	refuses(t, []malformedMessage{
 		{"tag cut short", read, []byte{0x80}, "bad tag"},
 		{"field number 0", read, []byte{0x02, 0x00}, "bad tag"},
 		{"long form of a tag", read, []byte{0x88, 0x00, 0x01}, "bad tag"},
@@ -105,14 +102,114 @@ func TestMalformedMessages(t *testing.T) {
 		{"bad map", exchange, text(exchangeMap, "x"), "malformed"},
 		{"codes out of order", remote, text(errorCodes, "\x02\x01"), "code 1 out of order"},
 		{"code 0", remote, text(errorCodes, "\x00"), "code 0"},
-		{"too many codes", remote, text(errorCodes, string(manyCodes(maxCodes+1))), "more than 64 codes"},
+		{"too many codes", remote, text(errorCodes, string(manyCodes(maxCodes+1))), "more than 64 numbers"},
 		{"two quorums", remote, bytes.Repeat(tag(errorQuorum, protowire.BytesType, 0), 2), "field 5 twice"},
 		{"message too long", remote, text(errorMessage, strings.Repeat("x", maxMessageBytes+1)), "at most 1024"},
-	} {
+	})
+}
+
+// malformedMessage is bytes that a decoder refuses with a text.
+type malformedMessage struct {
+	name   string
+	decode func([]byte) error
+	in     []byte
+	want   string
+}
+
+func refuses(t *testing.T, all []malformedMessage) {
+	t.Helper()
+	for _, c := range all {
 		err := c.decode(c.in)
 		if !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
 		}
+	}
+}
+
+func TestMalformedConvergeMessages(t *testing.T) {
+	compare := refusalOf(decodeCompareRequest)
+	comparisons := refusalOf(decodeComparisons)
+	keys := refusalOf(decodeKeysRequest)
+	page := refusalOf(decodeKeysPage)
+	fetch := refusalOf(decodeFetchRequest)
+	push := refusalOf(decodePushRequest)
+	count := refusalOf(decodeCount)
+	report := refusalOf(decodeReport)
+	wanted := refusalOf(decodeCandidatesRequest)
+	candidates := refusalOf(decodeCandidatesPage)
+	verify := refusalOf(decodeVerifyRequest)
+	verified := refusalOf(decodeVerifyReply)
+	purge := refusalOf(decodePurgeRequest)
+
+	text := func(num protowire.Number, b []byte) []byte { return appendText(nil, num, b) }
+	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
+	vector := version.AppendVector(nil, testVector)
+	digest := func(n int) []byte { return bytes.Repeat([]byte{1}, n) }
+	key := appendKeyDigest(nil, antientropy.KeyDigest{Ref: testRef, Hash: 1, Vector: testVector})
+	leaf := func(number uint64, rest ...[]byte) []byte {
+		return appendText(nil, keysPageLeaf, append(appendUint(nil, leafNumber, number), join(rest...)...))
+	}
+	pairOf := func(rest []byte) []byte { return text(reportPair, append(appendID(nil, pairPeer, nodeA), rest...)) }
+	reap := appendReapKey(nil, reapKeys, testVerify().Keys[0])
+	refuses(t, []malformedMessage{
+		{"too many roots", compare, bytes.Repeat(text(compareRoot, appendUint(nil, rootKeys, 1)), maxRoots+1), "more than 1024 times"},
+		{"short asker", compare, text(compareFrom, digest(3)), "3 bytes, want 16"},
+		{"root of a partition too high", compare, text(compareRoot, appendUint(nil, claimPartition, 65536)), "at most 65535"},
+		{"too many verdicts", comparisons, text(comparisonVerdicts, digest(maxRoots+1)), "1025 bytes, at most 1024"},
+		{"unknown verdict", comparisons, text(comparisonVerdicts, []byte{3}), "verdict 3, at most 2"},
+		{"digests of none", comparisons, text(comparisonInner, digest(innerBytes)), "does not differ"},
+		{"digests of an equal tree", comparisons, join(text(comparisonVerdicts, []byte{1}), text(comparisonInner, digest(innerBytes))), "does not differ"},
+		{"no digests", comparisons, join(text(comparisonVerdicts, []byte{2, 2}), text(comparisonInner, digest(innerBytes))), "no digests of the last 1 trees"},
+		{"few digests", comparisons, join(text(comparisonVerdicts, []byte{2}), text(comparisonInner, digest(innerBytes-4))), "124 bytes, want 128"},
+		{"digests are a number", comparisons, join(text(comparisonVerdicts, []byte{2}), appendUint(nil, comparisonInner, 1)), "wire type 0"},
+		{"digests of zero written out", comparisons, join(text(comparisonVerdicts, []byte{2}), text(comparisonInner, make([]byte, innerBytes))), "zero value of field 2"},
+		{"leaves of no node", keys, text(keysLeaves, digest(4)), "digests of 1 leaves, want 0"},
+		{"too few leaves", keys, join(appendUint(nil, keysInner, 5), text(keysLeaves, digest(innerBytes))), "digests of 32 leaves, want 64"},
+		{"a leaf cut short", keys, join(appendUint(nil, keysInner, 1), text(keysLeaves, digest(innerBytes-1))), "not a multiple of 4"},
+		{"too many leaves", keys, join(appendUint(nil, keysInner, math.MaxUint32), text(keysLeaves, digest(4*merkle.Leaves+4))), "4100 bytes, at most 4096"},
+		{"too many nodes", keys, appendUint(nil, keysInner, math.MaxUint32+1), "at most 4294967295"},
+		{"position in no leaf", keys, text(keysAfter, appendUint(nil, positionLeaf, merkle.Leaves)), "is 1024, at most 1023"},
+		{"empty position written out", keys, appendHead(nil, keysAfter, 0), "zero value of field 6"},
+		{"page too large", keys, appendUint(nil, keysMax, maxKeys+1), "at most 16384"},
+		{"leaf too high", page, leaf(merkle.Leaves), "is 1024, at most 1023"},
+		{"leaf again", page, join(leaf(5), leaf(5)), "leaf 5 out of order"},
+		{"leaf before", page, join(leaf(5), leaf(4)), "leaf 4 out of order"},
+		{"key without a vector", page, leaf(1, text(leafKey, appendRef(nil, testRef))), "without a vector"},
+		{"too many keys", page, join(leaf(1, text(leafKey, key)), leaf(2, bytes.Repeat(text(leafKey, key), maxKeys))), "more than 16384 times"},
+		{"too many refs", fetch, bytes.Repeat(text(fetchRef, appendRef(nil, testRef)), maxRefs+1), "more than 4096 times"},
+		{"ref without a key", fetch, text(fetchRef, appendText(nil, refBucket, "b")), "without a key"},
+		{"entry of nothing", push, appendHead(nil, pushEntry, 0), "without an object"},
+		{"count too large", count, appendUint(nil, countCount, math.MaxUint32+1), "at most 4294967295"},
+		{"pair without a peer", report, text(reportPair, appendUint(nil, pairPartition, 1)), "without a peer"},
+		{"pair of nothing", report, appendHead(nil, reportPair, 0), "without a peer"},
+		{"age too long", report, pairOf(appendUint(nil, pairAge, maxAgeMS+1)), "at most"},
+		{"holds of 2", report, pairOf(appendUint(nil, pairHolds, 2)), "is 2, at most 1"},
+		{"too many tombstones", report, appendUint(nil, reportTombstones, math.MaxInt64+1), "at most"},
+		{"too many blockers", report, bytes.Repeat(appendHead(nil, reportBlocker, 0), maxBlockers+1), "more than 4096 times"},
+		{"reason too long", report, text(reportBlocker, text(blockerReason, digest(maxMessageBytes+1))), "at most 1024"},
+		{"filling too much", report, appendUint(nil, reportFilling, 65537), "at most 65536"},
+		{"candidates behind nothing", wanted, appendHead(nil, candidatesAfter, 0), "zero value of field 1"},
+		{"too many wanted", wanted, appendUint(nil, candidatesMax, maxKeys+1), "at most 16384"},
+		{"candidate of nothing", candidates, appendHead(nil, candidatesPageKey, 0), "without a vector, or what to do"},
+		{"key to verify without a vector", verify, text(reapKeys, appendUint(nil, reapReap, 1)), "without a vector, or what to do"},
+		{"key to verify without a reap", verify, text(reapKeys, text(reapVector, vector)), "without a vector, or what to do"},
+		{"unknown reap", purge, text(reapKeys, appendUint(nil, reapReap, 3)), "is 3, at most 2"},
+		{"too many keys to verify", verify, bytes.Repeat(reap, maxKeys+1), "more than 16384 times"},
+		{"unknown state", verified, text(verifyStates, []byte{4}), "state 4 of a key, at most 3"},
+		{"too many states", verified, text(verifyStates, make([]byte, maxKeys+1)), "16385 bytes, at most 16384"},
+		{"too many hint writes", verified, text(verifyHintWrites, make([]byte, maxKeys+1)), "more than 16384 numbers"},
+		{"long form of hint writes", verified, text(verifyHintWrites, []byte{0x80, 0x00}), "bad number in field 4"},
+		{"hint writes cut short", verified, text(verifyHintWrites, []byte{0x80}), "bad number in field 4"},
+		{"an actor cut short", verified, text(verifyActors, digest(9)), "not a multiple of 8"},
+		{"too many actors", verified, text(verifyActors, make([]byte, 8*maxActors+8)), "at most 8388608"},
+	})
+}
+
+// refusalOf is a decoder's error alone.
+func refusalOf[T any](decode func([]byte) (T, error)) func([]byte) error {
+	return func(b []byte) error {
+		_, err := decode(b)
+		return err
 	}
 }
 

@@ -25,12 +25,22 @@ const (
 	methodPull
 	methodInspect
 	methodStatus
+	methodCompare
+	methodKeys
+	methodFetch
+	methodPush
+	methodReport
+	methodCandidates
+	methodVerify
+	methodPurge
+	methodRepair
 
 	methods // one more than the last
 )
 
 var methodNames = [methods]string{
 	"unknown", "ping", "exchange", "read", "replicate", "forward", "confirm", "pull", "inspect", "status",
+	"compare", "keys", "fetch", "push", "report", "candidates", "verify", "purge", "repair",
 }
 
 // known is m, or 0 for a method that this build has never heard of.
@@ -43,9 +53,16 @@ func known(m uint8) method {
 
 func (m method) String() string { return methodNames[m] }
 
-// class keeps what fills a connection away from what somebody waits for.
+// class keeps what fills a connection away from what somebody waits for. Bulk
+// is what carries objects, and what says something of thousands of keys: a page
+// of 4096 takes a few 100 KB, and some MB where the names are long, which would
+// delay a quorum behind it; and nobody who asks for one minds waiting behind a
+// page of objects. A comparison takes some KB, and a report some 10 KB and
+// somebody who wants to know what is wrong, perhaps because bulk is stuck.
 func (m method) class() wire.Class {
-	if m == methodPull || m == methodExchange {
+	switch m {
+	case methodExchange, methodPull, methodKeys, methodFetch, methodPush,
+		methodCandidates, methodVerify, methodPurge:
 		return wire.Bulk
 	}
 	return wire.Interactive
@@ -62,6 +79,13 @@ type Services struct {
 	Source    antientropy.Source
 	// Exchange merges a peer's map and returns the outcome.
 	Exchange func(ctx context.Context, theirs state.Map) (state.Map, error)
+	// Convergence reports, Repair answers the exchanges that other owners
+	// begin, and Reap does this node's part of a purge.
+	Convergence antientropy.Reporter
+	Repair      antientropy.Replica
+	Reap        antientropy.Reaped
+	// Mend begins repairs for other members.
+	Mend antientropy.Repairer
 }
 
 func notReady(m method) error {
@@ -99,6 +123,26 @@ func (t *Transport) serve(ctx context.Context, number uint8, payload []byte, rep
 			return notReady(m)
 		}
 		return serveDiagnosis(ctx, m, s.Diagnosis, payload, reply)
+	case methodCompare, methodKeys, methodFetch, methodPush:
+		if s.Repair == nil {
+			return notReady(m)
+		}
+		return serveRepair(ctx, m, s.Repair, payload, reply)
+	case methodReport:
+		if s.Convergence == nil {
+			return notReady(m)
+		}
+		return serveReport(ctx, s.Convergence, payload, reply)
+	case methodCandidates, methodVerify, methodPurge:
+		if s.Reap == nil {
+			return notReady(m)
+		}
+		return serveReap(ctx, m, s.Reap, payload, reply)
+	case methodRepair:
+		if s.Mend == nil {
+			return notReady(m)
+		}
+		return serveMend(ctx, s.Mend, payload, reply)
 	default:
 		return fmt.Errorf("%w: number %d", ErrMethod, number)
 	}
@@ -202,6 +246,6 @@ func putClaims(b *wire.Buffer, claims []antientropy.Claim) { b.B = appendClaims(
 func putPullRequest(b *wire.Buffer, q antientropy.PullRequest) { b.B = appendPullRequest(b.B, q) }
 
 func putPullPage(b *wire.Buffer, a antientropy.PullPage) {
-	b.Grow(pageBytes(a))
+	b.Grow(entriesBytes(a.Entries))
 	b.B = appendPullPage(b.B, a)
 }

@@ -61,6 +61,27 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// A method that was forgotten in a table would be counted under another's name,
+// or not at all.
+func TestEveryMethodIsCounted(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	client, server, err := newRequestCounters(reg)
+	wantErr(t, err, nil)
+	for m := methodPing; m < methods; m++ {
+		client.count(m, resultOK)
+		server.count(m, resultOK)
+	}
+	got := gather(t, reg)
+	for m := methodPing; m < methods; m++ {
+		for _, side := range []string{"client", "server"} {
+			name := "starling_rpc_requests_total method=" + m.String() + " result=ok side=" + side
+			if m.String() == "" || got[name] != 1 {
+				t.Errorf("%d: %s = %v, want 1", m, name, got[name])
+			}
+		}
+	}
+}
+
 func gather(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 	t.Helper()
 	families, err := reg.Gather()

@@ -46,6 +46,16 @@ func decodeRef(f *fields, r *object.Ref) {
 	}
 }
 
+// ref decodes a reference that is a field of its own.
+func (f *fields) ref() (r object.Ref) {
+	e := fields{b: f.raw(math.MaxInt)}
+	for e.next() {
+		decodeRef(&e, &r)
+	}
+	f.fail(e.err)
+	return r
+}
+
 func appendPlaced(dst []byte, r object.Ref, stamp uint64) []byte {
 	return appendFixed(appendRef(dst, r), placedStamp, stamp)
 }

@@ -61,11 +61,13 @@ const (
 
 func appendClaims(dst []byte, claims []antientropy.Claim) []byte {
 	for _, c := range claims {
-		dst = appendNested(dst, claimsClaim, func(b []byte) []byte {
-			return appendFixed(appendUint(b, claimPartition, uint64(c.Partition)), claimStamp, c.Stamp)
-		})
+		dst = appendNested(dst, claimsClaim, func(b []byte) []byte { return appendClaim(b, c) })
 	}
 	return dst
+}
+
+func appendClaim(dst []byte, c antientropy.Claim) []byte {
+	return appendFixed(appendUint(dst, claimPartition, uint64(c.Partition)), claimStamp, c.Stamp)
 }
 
 func decodeClaims(b []byte) (claims []antientropy.Claim, err error) {
@@ -81,15 +83,20 @@ func decodeClaims(b []byte) (claims []antientropy.Claim, err error) {
 func decodeClaim(f *fields, have int) (c antientropy.Claim) {
 	e := fields{b: f.element(have, ring.MaxPartitions)}
 	for e.next() {
-		switch e.num {
-		case claimPartition:
-			c.Partition = uint32(e.uint(maxPartitionCode))
-		case claimStamp:
-			c.Stamp = e.fixed()
-		}
+		decodeClaimed(&e, &c)
 	}
 	f.fail(e.err)
 	return c
+}
+
+// decodeClaimed takes the field if it belongs to a claim.
+func decodeClaimed(f *fields, c *antientropy.Claim) {
+	switch f.num {
+	case claimPartition:
+		c.Partition = uint32(f.uint(maxPartitionCode))
+	case claimStamp:
+		c.Stamp = f.fixed()
+	}
 }
 
 // Pull.
@@ -118,11 +125,7 @@ func decodePullRequest(b []byte) (q antientropy.PullRequest, err error) {
 		case claimsClaim:
 			q.Claims = append(q.Claims, decodeClaim(&f, len(q.Claims)))
 		case pullAfter:
-			e := fields{b: f.raw(math.MaxInt)}
-			for e.next() {
-				decodeRef(&e, &q.After)
-			}
-			f.fail(e.err)
+			q.After = f.ref()
 		case pullMaxBytes:
 			q.MaxBytes = uint32(f.uint(math.MaxUint32))
 		}
@@ -131,11 +134,16 @@ func decodePullRequest(b []byte) (q antientropy.PullRequest, err error) {
 }
 
 func appendPullPage(dst []byte, a antientropy.PullPage) []byte {
-	for _, e := range a.Entries {
-		dst = appendHead(dst, pageEntry, sizeEntry(e))
+	dst = appendEntries(dst, pageEntry, a.Entries)
+	return appendUint(dst, pageDone, uint64(a.Done))
+}
+
+func appendEntries(dst []byte, num protowire.Number, entries []object.Entry) []byte {
+	for _, e := range entries {
+		dst = appendHead(dst, num, sizeEntry(e))
 		dst = appendObject(appendRef(dst, e.Ref), entryObject, e.Object)
 	}
-	return appendUint(dst, pageDone, uint64(a.Done))
+	return dst
 }
 
 // sizeEntry is the size of an entry, exactly.
@@ -148,10 +156,10 @@ func sizeEntry(e object.Entry) int {
 	return n
 }
 
-// pageBytes is about the size of a page.
-func pageBytes(a antientropy.PullPage) int {
-	n := 16
-	for _, e := range a.Entries {
+// entriesBytes is more than a message of these entries, and little else, takes.
+func entriesBytes(entries []object.Entry) int {
+	n := 32
+	for _, e := range entries {
 		n += refBytes(e.Ref) + e.Object.Size() + 16
 	}
 	return n

@@ -69,6 +69,11 @@ var (
 	_ coordinator.Peers  = (*Transport)(nil)
 	_ coordinator.Probes = (*Transport)(nil)
 	_ antientropy.Peers  = (*Transport)(nil)
+
+	_ antientropy.ReplicaPeers = (*Transport)(nil)
+	_ antientropy.ReportPeers  = (*Transport)(nil)
+	_ antientropy.ReapPeers    = (*Transport)(nil)
+	_ antientropy.RepairPeers  = (*Transport)(nil)
 )
 
 // New makes a transport. It serves nothing before Serve, and calls peers until
@@ -261,7 +266,7 @@ func outcome(ctx context.Context, to target, err error) error {
 	case errors.Is(err, wire.ErrOverloaded):
 		return fmt.Errorf("%w: %s: %w", coordinator.ErrOverloaded, to.addr, err)
 	case errors.Is(err, wire.ErrTooLarge):
-		return fmt.Errorf("%w: %w", coordinator.ErrInvalid, err)
+		return fmt.Errorf("%w: to %s: %w", coordinator.ErrInvalid, to.addr, err)
 	case errors.Is(err, wire.ErrWrongCluster):
 		return fmt.Errorf("%w: %w: %w", coordinator.ErrUnreachable, state.ErrForeignCluster, err)
 	case errors.Is(err, wire.ErrDown):

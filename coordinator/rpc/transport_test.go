@@ -117,6 +117,12 @@ func TestServicesComeLater(t *testing.T) {
 		"pull":      func() error { _, err := caller.Pull(short(t), nodeB, antientropy.PullRequest{}); return err },
 		"exchange":  func() error { _, err := caller.Exchange(short(t), addr, state.Map{}); return err },
 	}
+	for name, call := range convergeCalls(t, caller) {
+		calls[name] = call
+	}
+	if want := int(methods) - 2; len(calls) != want {
+		t.Errorf("%d calls, want %d: all methods but ping", len(calls), want)
+	}
 	for name, call := range calls {
 		err := call()
 		wantErr(t, err, coordinator.ErrNotReady)

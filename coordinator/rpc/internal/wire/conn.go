@@ -94,7 +94,7 @@ func (c *Conn) checkSend(ctx context.Context, req *Buffer) error {
 		return fmt.Errorf("wire: not sent: %w", err)
 	}
 	if req.payloadBytes() > c.opts.maxPayload {
-		return fmt.Errorf("%w: request of %d bytes", ErrTooLarge, req.payloadBytes())
+		return fmt.Errorf("%w: request of %d bytes, at most %d", ErrTooLarge, req.payloadBytes(), c.opts.maxPayload)
 	}
 	return nil
 }

@@ -196,7 +196,7 @@ func (t *task) run() {
 	gaveUp := errors.Is(t.ctx.Err(), context.Canceled)
 	t.ctx.cancel()
 	if err == nil && reply.payloadBytes() > c.opts.maxPayload {
-		err = fmt.Errorf("%w: it has %d bytes", ErrReplyDropped, reply.payloadBytes())
+		err = fmt.Errorf("%w: it has %d bytes, at most %d", ErrReplyDropped, reply.payloadBytes(), c.opts.maxPayload)
 	}
 	c.srv.do.Done(t.method, err)
 	if gaveUp {
