@@ -71,6 +71,8 @@ type Config struct {
 	HintsBytesPerSecond int64
 	AntientropyEnabled  bool
 	AntientropyInterval time.Duration
+	// AntientropyBytesPerSecond is the pace of shipping objects between owners.
+	AntientropyBytesPerSecond int64
 
 	LogLevel slog.Level
 	// LogFormat is "text" or "json".

@@ -67,9 +67,6 @@ const (
 	year = 365 * day
 )
 
-// later marks settings that this release checks and keeps but does not use.
-func later(feature string) string { return " Used from the release that brings " + feature + " on." }
-
 // fields is the table of settings, in the order of the documentation.
 var fields = []field{
 	derive(bind("name", "", label(false), func(c *Config) *string { return &c.Name },
@@ -140,11 +137,13 @@ var fields = []field{
 	bind("hints_bytes_per_second", "8MiB", size(64*kib, 64*gib), func(c *Config) *int64 { return &c.HintsBytesPerSecond },
 		"Pace at which this node delivers hints when it has nothing else to do. Requests of clients slow it down."),
 	bind("antientropy_enabled", "true", boolean(), func(c *Config) *bool { return &c.AntientropyEnabled },
-		"Whether this node compares its partitions with their other owners in the background."+later("anti-entropy")),
+		"Whether this node compares its partitions with their other owners in the background, and makes them equal. Without, deleted keys are not purged either."),
 	bind("antientropy_interval", "10s", duration(10*time.Millisecond, day), func(c *Config) *time.Duration { return &c.AntientropyInterval },
-		"Time between two rounds of comparison."+later("anti-entropy")),
+		"Time within which every partition is compared with each of its other owners, and between two tries to purge deleted keys."),
+	bind("antientropy_bytes_per_second", "32MiB", size(64*kib, 64*gib), func(c *Config) *int64 { return &c.AntientropyBytesPerSecond },
+		"Pace at which this node ships objects to and from other owners when it has nothing else to do. Requests of clients slow it down."),
 	bind("tombstones_min_age", "1h", duration(0, 10*year), func(c *Config) *time.Duration { return &c.TombstonesMinAge },
-		"Age at which purging a tombstone is first tried."+later("anti-entropy")),
+		"Age at which purging a deleted key is first tried. It is a delay, not what makes a purge safe."),
 
 	bind("log_level", "info", logLevel(), func(c *Config) *slog.Level { return &c.LogLevel },
 		"Least severe records to log."),

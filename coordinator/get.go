@@ -11,6 +11,7 @@ import (
 	"starling/coordinator/quorum"
 	"starling/ring"
 	"starling/store/object"
+	"starling/store/version"
 )
 
 // Get reads one key from R owners, or fallbacks that hold hints, and merges
@@ -41,16 +42,18 @@ type getEvent struct {
 // get is one read on its way. Its nodes are the owners and, behind them, the
 // fallbacks that may be asked.
 type get struct {
-	c      *Coordinator
-	ref    object.Ref
-	pl     ring.Placement
-	sloppy bool
-	nodes  []ring.NodeID
-	core   *quorum.Get
-	events chan getEvent
-	local  object.Object // this node's copy, with its hash where it has one
-	have   uint64
-	causes []ReplicaError
+	c       *Coordinator
+	ref     object.Ref
+	pl      ring.Placement
+	sloppy  bool
+	session version.Vector
+	nodes   []ring.NodeID
+	core    *quorum.Get
+	events  chan getEvent
+	local   object.Object // this node's copy, with its hash where it has one
+	have    uint64
+	causes  []ReplicaError
+	late    bool // a node could not answer before the deadline
 	// hedgeAt is when one of the nodes under way will have taken longer than
 	// it almost always does; zero: there is nobody to hedge for.
 	hedgeAt time.Time
@@ -61,12 +64,12 @@ func (c *Coordinator) getOnce(ctx context.Context, req GetRequest) (GetResult, e
 	if err != nil {
 		return GetResult{}, err
 	}
-	g := &get{c: c, ref: ref, pl: pl, sloppy: c.sloppy(req.Consistency), nodes: pl.Owners}
+	g := &get{c: c, ref: ref, pl: pl, sloppy: c.sloppy(req.Consistency), session: req.Session.Vector, nodes: pl.Owners}
 	order, usable := c.preferred(pl.Owners, health.Read)
 	cfg := quorum.GetConfig{
 		Owners: len(pl.Owners), Order: order,
 		R:  max(required(req.Consistency.R, req.Consistency.Level, len(pl.Owners)), req.Consistency.PR),
-		PR: req.Consistency.PR, Session: req.Session.Vector,
+		PR: req.Consistency.PR, Session: g.session,
 	}
 	if usable < len(order) && g.sloppy {
 		cfg.Order = slices.Insert(order, usable, g.fallbacks()...)
@@ -79,6 +82,9 @@ func (c *Coordinator) getOnce(ctx context.Context, req GetRequest) (GetResult, e
 		g.repairStale()
 		return GetResult{Object: g.core.Merged(), Required: cfg.R, Received: g.core.Received(), Hinted: g.core.FromHints()}, nil
 	case quorum.NotVisible:
+		if o, ok := g.searched(ctx); ok {
+			return GetResult{Object: o, Required: cfg.R, Received: g.core.Received(), Hinted: g.core.FromHints()}, nil
+		}
 		return GetResult{}, fmt.Errorf("%w: %d replicas were asked", ErrNotVisible, g.core.Received())
 	default:
 		need, got := g.core.Lacking()
@@ -131,7 +137,7 @@ func (g *get) run(ctx context.Context) (timeout bool) {
 			g.askMore(ctx)
 		}
 	}
-	timeout = ctx.Err() != nil
+	timeout = ctx.Err() != nil || g.late
 	if g.core.Verdict() == quorum.Impossible {
 		drain(ctx, g.events, func() bool { return g.core.Outstanding() > 0 }, g.report)
 	}
@@ -227,6 +233,7 @@ func (g *get) report(e getEvent) {
 		return
 	}
 	g.causes = append(g.causes, ReplicaError{Node: g.nodes[e.node], Err: e.err})
+	g.late = g.late || errors.Is(e.err, context.DeadlineExceeded)
 	if g.sloppy {
 		g.core.Extend(g.fallbacks())
 	}

@@ -113,6 +113,15 @@ func (c *Coordinator) usable(id ring.NodeID) bool {
 	return p.health.Usable(time.Now(), alive)
 }
 
+// tried says whether a node's breaker is half open: it has answered a ping, and
+// the first request to it is under way or may be sent.
+func (c *Coordinator) tried(id ring.NodeID) bool {
+	p := c.peer(id)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.health.Breaker() == health.HalfOpen
+}
+
 // cost orders peers for requests of a class: the cheapest first.
 func (c *Coordinator) cost(id ring.NodeID, class health.Class) time.Duration {
 	if id == c.opts.Self {

@@ -115,19 +115,39 @@ func (p *put) refuse() error {
 		fail.Causes = []ReplicaError{{Node: p.c.opts.Self, Err: fmt.Errorf("%w: %d", ErrTooFewOwners, len(p.pl.Owners))}}
 		return fail
 	}
-	down, ownersUp := 0, 0
 	for i, id := range p.replicas {
 		p.up[i] = p.c.usable(id)
-		switch {
-		case !p.up[i]:
-			down++
+	}
+	if !p.enoughUp() { // a peer that is being tried is better than none
+		for i, id := range p.replicas {
+			p.up[i] = p.up[i] || p.c.tried(id)
+		}
+	}
+	for i, id := range p.replicas {
+		if !p.up[i] {
 			p.report(putEvent{replica: i, kind: putFailed, cause: ReplicaError{id, errDown}})
+		}
+	}
+	if !p.enoughUp() {
+		fail.Causes = p.causes
+		return fail
+	}
+	return p.refuseHintless()
+}
+
+// enoughUp says whether the put can be done with the replicas that are up.
+func (p *put) enoughUp() bool {
+	down, ownersUp := 0, 0
+	for i, up := range p.up {
+		switch {
+		case !up:
+			down++
 		case i < len(p.pl.Owners):
 			ownersUp++
 		}
 	}
 	if down == 0 {
-		return nil
+		return true
 	}
 	votes := len(p.replicas) - down
 	if p.c.sloppy(p.req.Consistency) {
@@ -137,11 +157,7 @@ func (p *put) refuse() error {
 		}
 		votes += min(down, spare)
 	}
-	if ownersUp < p.req.Consistency.PW || votes < p.core.Required() {
-		fail.Causes = p.causes
-		return fail
-	}
-	return p.refuseHintless()
+	return ownersUp >= p.req.Consistency.PW && votes >= p.core.Required()
 }
 
 // refuseHintless refuses a put whose hints nobody would keep.

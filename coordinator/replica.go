@@ -46,13 +46,29 @@ func (c *Coordinator) HandleReplicate(_ context.Context, req ReplicateRequest) e
 	if req.For != (ring.NodeID{}) && req.For != c.opts.Self {
 		return c.takeHint(req)
 	}
-	w, err := c.apply(req.Ref, req.Stamp, func() (object.Written, error) {
-		return c.opts.Store.Merge(req.Ref, req.Object)
-	})
+	w, err := c.Apply(req.Ref, req.Stamp, req.Object)
 	if err != nil {
 		return err
 	}
 	return durable(w)
+}
+
+// Apply merges an object into this node's copy while the view in force still has
+// this stamp, which must have been read before the object was. It is
+// [ErrStaleRing] otherwise. The caller waits for the result to be durable.
+func (c *Coordinator) Apply(ref object.Ref, stamp uint64, o object.Object) (object.Written, error) {
+	return c.apply(ref, stamp, func() (object.Written, error) { return c.opts.Store.Merge(ref, o) })
+}
+
+// Under runs do while the view in force has this stamp; it is [ErrStaleRing]
+// otherwise. do must not call the coordinator.
+func (c *Coordinator) Under(ref object.Ref, stamp uint64, do func() error) error {
+	c.gate.RLock()
+	defer c.gate.RUnlock()
+	if _, err := c.checkPlacement(ref, stamp); err != nil {
+		return err
+	}
+	return do()
 }
 
 // apply writes a copy while the view in force still has this stamp.

@@ -124,7 +124,9 @@ func (p *put) keepHint(i int, o object.Object, full ReplicaError) {
 	if p.c.opts.Hints == nil {
 		return
 	}
-	w, err := p.c.opts.Hints.MergeHint(p.replicas[i], p.ref, o)
+	w, err := p.c.applyHint(p.ref, p.pl.Stamp, p.replicas[i], func() (object.Written, error) {
+		return p.c.opts.Hints.MergeHint(p.replicas[i], p.ref, o)
+	})
 	if err == nil {
 		err = durable(w)
 	}
@@ -193,6 +195,24 @@ func (c *Coordinator) Deliver(ctx context.Context, target ring.NodeID, ref objec
 		errs = append(errs, c.deliverTo(ctx, id, ref, pl, o))
 	}
 	return errors.Join(errs...)
+}
+
+// Hand reads this node's own object of a key and sends it to another node that
+// keeps the partition. It is false where there was nothing to send. What it
+// sends is durable there when it returns nil.
+func (c *Coordinator) Hand(ctx context.Context, to ring.NodeID, ref object.Ref, read func(object.Ref) object.Object) (bool, error) {
+	v := c.View()
+	if v == nil {
+		return false, ErrNotReady
+	}
+	pl := v.Placement(int(ref.Partition)) // before the object is read
+	o := read(ref)
+	if o.Absent() {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, hintGrace)
+	defer cancel()
+	return true, c.deliverTo(ctx, to, ref, pl, o)
 }
 
 func (c *Coordinator) deliverTo(ctx context.Context, id ring.NodeID, ref object.Ref, pl ring.Placement, o object.Object) error {

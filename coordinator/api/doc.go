@@ -25,8 +25,8 @@
 //   - A [KV] that respects the deadline of its context and keeps neither the
 //     key nor the value's slice changed: this package never touches a value
 //     again after the KV has it, because a store may keep the slice.
-//   - [Diagnostics] and [Hints] that answer within the deadline of their
-//     context, or at once where they get none.
+//   - [Diagnostics], [Hints] and [Convergence] that answer within the deadline
+//     of their context, or at once where they get none.
 //   - A [Cluster] whose Map and View are cheap: they are read once a request.
 //
 // # Invariants

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"starling/antientropy"
 	"starling/coordinator"
 	"starling/coordinator/hint"
 	"starling/gossip/state"
@@ -21,6 +22,7 @@ var (
 	kindInvalid     = kind{400, "invalid-request", "The request is not valid", false}
 	kindSiblings    = kind{409, "too-many-siblings", "The key has too many siblings", false}
 	kindObjectSize  = kind{409, "siblings-too-large", "The key's siblings are too large together", false}
+	kindRepairRuns  = kind{409, "repair-running", "A repair is running", true}
 	kindNotVisible  = kind{412, "context-not-visible", "No replica that was reached has what the context saw", true}
 	kindHintsFull   = kind{503, "hints-full", "The room for hints is used up", true}
 	kindDiskFull    = kind{507, "disk-full", "A disk is full", true}
@@ -49,6 +51,8 @@ type errorRow struct {
 // first of them. What it does not list is kindInternal.
 var errorTable = []errorRow{
 	{coordinator.ErrInvalid, &kindInvalid, "The cluster cannot do what was asked.", true, false},
+	{antientropy.ErrNoPartition, &kindInvalid, "The cluster cannot do what was asked.", true, false},
+	{antientropy.ErrRepairRunning, &kindRepairRuns, "This node has not ended the repair that was asked of it before. Wait for it: /v1/repair says how far it is.", false, false},
 	{store.ErrInvalid, &kindInvalid, "A replica cannot keep what was given.", true, false},
 	{object.ErrTooManySiblings, &kindSiblings,
 		"The key has as many concurrent values as one key may have, so nothing was written. Read it, and write one value with the context of that answer: that replaces them all.", false, false},
@@ -62,6 +66,7 @@ var errorTable = []errorRow{
 	{coordinator.ErrStaleRing, &kindStaleRing, "The members are changing and this node's placement of the key is not yet agreed. Nothing happened; try again.", false, false},
 	{coordinator.ErrNotReady, &kindNotReady, "The node has not joined the cluster yet or is about to stop. Nothing happened; try another node, or this one later.", false, false},
 	{hint.ErrNotRunning, &kindNotReady, "The node has not joined the cluster yet or is about to stop. Nothing happened; try again later.", false, false},
+	{antientropy.ErrNotRunning, &kindNotReady, "The node has not joined the cluster yet, is about to stop, or does not compare replicas. Nothing happened; try another node.", false, false},
 	{store.ErrClosed, &kindNotReady, "The node is about to stop. Try another node.", false, false},
 	{coordinator.ErrOverloaded, &kindOverloaded, "A queue is full. Nothing happened; try again later.", false, false},
 	{coordinator.ErrUnreachable, &kindUnreachable, "No replica could be reached. Nothing happened; try another node, or this one later.", true, false},
@@ -185,7 +190,7 @@ func plainText(err error) string {
 	kept := parts[:0]
 	for _, p := range parts {
 		switch p {
-		case "coordinator", "store", "object", "ring", "rpc", "wire", "state", "version", "hint":
+		case "antientropy", "coordinator", "store", "object", "ring", "rpc", "wire", "state", "version", "hint":
 		default:
 			kept = append(kept, p)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"starling/antientropy"
 	"starling/coordinator"
 	"starling/coordinator/hint"
 	"starling/gossip/state"
@@ -50,14 +51,30 @@ type Hints interface {
 	Replay(target ring.NodeID) (int64, error)
 }
 
+// Convergence says how equal the replicas are, and has them compared now.
+type Convergence interface {
+	// Reports asks all members, this node included. Those that did not answer
+	// before ctx ended are missing.
+	Reports(ctx context.Context) (reports map[ring.NodeID]antientropy.Report, missing []ring.NodeID)
+	// Repair makes the pairs that req means due now, at this node alone where
+	// local is set, else at all members, and answers how each that was reached
+	// before ctx ended begins; one that is still at an earlier repair is
+	// answered with that. It is an error only where this node itself cannot.
+	Repair(ctx context.Context, req antientropy.RepairRequest, local bool) (map[ring.NodeID]antientropy.RepairStatus, error)
+	// RepairStatuses asks all members, this node included, how their last
+	// repair is. Those that did not answer before ctx ended are left out.
+	RepairStatuses(ctx context.Context) map[ring.NodeID]antientropy.RepairStatus
+}
+
 // Options configures a [Server]. KV and Cluster must be set.
 type Options struct {
 	KV      KV
 	Cluster Cluster
-	// Diagnostics and Hints may be nil: then what depends on them is answered
-	// 503, and /v1/cluster shows no member's status.
+	// Diagnostics, Hints and Convergence may be nil: then what depends on them
+	// is answered 503, and /v1/cluster shows no member's status.
 	Diagnostics Diagnostics
 	Hints       Hints
+	Convergence Convergence
 
 	// Self and Name are this node's identity and its name in answers; Name
 	// defaults to Self in hex.

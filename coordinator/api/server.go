@@ -57,17 +57,25 @@ func (s *Server) routes() {
 		"/v1/explain/{bucket}/*": s.getExplanation,
 		"/v1/cluster":            s.getCluster,
 		"/v1/hints":              s.getHints,
+		"/v1/repair":             s.getRepair,
 		"/healthz":               s.getHealth,
 		"/readyz":                s.getReady,
 		"/metrics":               s.getMetrics(),
 		"/openapi.yaml":          getDocument,
 	} {
-		s.router.Method(http.MethodGet, path, s.admin(h))
-		s.router.Method(http.MethodHead, path, s.admin(h))
+		s.get(path, s.admin(h))
 	}
+	s.get("/v1/convergence", s.admin(s.getConvergence, "pairs", "stale"))
 	s.router.Method(http.MethodPost, "/v1/hints/replay", s.admin(s.replayHints, "target"))
+	s.router.Method(http.MethodPost, "/v1/repair", s.admin(s.startRepair, "partition", "bucket", "node", "local"))
 	s.router.NotFound(s.admin(noSuchRoute))
 	s.router.MethodNotAllowed(s.admin(s.methodNotAllowed))
+}
+
+// get routes GET and HEAD of a path.
+func (s *Server) get(path string, h http.HandlerFunc) {
+	s.router.Method(http.MethodGet, path, h)
+	s.router.Method(http.MethodHead, path, h)
 }
 
 // Handler serves every route. Nothing may stand before it that cleans paths.

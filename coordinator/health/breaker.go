@@ -14,6 +14,9 @@ type breaker struct {
 	backoff time.Duration
 	probeAt time.Time
 	probing bool
+	// gone: the failure detector did not see the peer when probeDue was asked
+	// last.
+	gone bool
 	// trials counts the calls under way that were begun while half open,
 	// expired those that expired since.
 	trials, expired int
@@ -75,9 +78,12 @@ func (b *breaker) trialExpired(now time.Time) {
 	}
 }
 
-// probeDue says whether to send a probe, and takes it as sent.
+// probeDue says whether to send a probe, and takes it as sent. News that the
+// peer is back ends the pause.
 func (b *breaker) probeDue(now time.Time, alive bool) bool {
-	due := b.state == Open && !now.Before(b.probeAt) || b.state == Closed && !b.usable(now, alive)
+	back := alive && b.gone
+	b.gone = !alive
+	due := b.state == Open && (back || !now.Before(b.probeAt)) || b.state == Closed && !b.usable(now, alive)
 	if b.probing || !due {
 		return false
 	}

@@ -57,7 +57,7 @@ func (p *Peer) Breaker() State { return p.breaker.state }
 func (p *Peer) Usable(now time.Time, alive bool) bool { return p.breaker.usable(now, alive) }
 
 // ProbeDue says whether to ping the peer now: if its breaker is open and the
-// pause over, or closed with nobody to vouch for the peer. The ping counts as
+// pause over, or the failure detector has just seen it come back, or closed with nobody to vouch for the peer. The ping counts as
 // sent, and no other is due before [Peer.Probed].
 func (p *Peer) ProbeDue(now time.Time, alive bool) bool { return p.breaker.probeDue(now, alive) }
 

@@ -18,7 +18,8 @@ type life struct {
 	probe time.Time // of the probe under way; zero: none
 
 	halfOpened, opened time.Time
-	waited             int // trials that expired one after the other
+	gone               bool // as it was said last
+	waited             int  // trials that expired one after the other
 }
 
 type call struct {
@@ -89,13 +90,15 @@ func (l *life) note(before State) {
 
 func (l *life) askProbe(alive bool) {
 	vouched := l.peer.Usable(l.now, alive)
+	back := alive && l.gone
+	l.gone = !alive
 	if !l.peer.ProbeDue(l.now, alive) {
 		return
 	}
 	l.check(l.probe.IsZero(), "a second probe")
 	l.check(l.state() != HalfOpen, "a probe of a half-open peer")
 	l.check(!vouched, "a probe of a usable peer")
-	l.check(l.state() == Closed || l.now.Sub(l.opened) >= l.peer.cfg.FirstProbe, "a probe too early")
+	l.check(l.state() == Closed || back || l.now.Sub(l.opened) >= l.peer.cfg.FirstProbe, "a probe too early")
 	l.probe = l.now
 }
 

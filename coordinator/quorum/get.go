@@ -148,6 +148,9 @@ func (g *Get) Verdict() Verdict {
 // Received is the number of nodes that voted.
 func (g *Get) Received() int { return g.received }
 
+// HeardAllOwners reports whether every owner gave its copy.
+func (g *Get) HeardAllOwners() bool { return g.owners == g.cfg.Owners }
+
 // Lacking says what an unfinished get waited for: how many votes, and how many of
 // them are there. Where there are votes enough it is about those of owners.
 func (g *Get) Lacking() (required, received int) {

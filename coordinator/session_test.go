@@ -1,0 +1,55 @@
+package coordinator
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"starling/store/version"
+)
+
+// A context may name what a purge has removed since: it must not fail for
+// ever. It must while a member that may have what it names cannot be asked.
+func TestASessionOutlivesAPurge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newSloppyCluster(t, 5)
+		at, others := c.owners("k")[0], c.others("k")
+		c.mustPut(at, putReq("k", "v", all))
+		purged := version.Context{Vector: version.Vector{{Actor: 9999, Seq: 3}}}
+		session := GetRequest{Bucket: "b", Key: "k", Consistency: one, Session: purged}
+		for _, id := range c.ids {
+			c.wantValues(id, session, "v")
+		}
+		for _, missing := range []int{0, 1} {
+			c.setFault(others[missing], refused)
+			if _, err := c.get(at, session); !errors.Is(err, ErrNotVisible) {
+				t.Errorf("without a member that may hold a hint: %v", err)
+			}
+			c.setFault(others[missing], healthy)
+		}
+		c.setFault(c.owners("k")[2], refused)
+		if _, err := c.get(at, session); !errors.Is(err, ErrNotVisible) {
+			t.Errorf("without an owner: %v", err)
+		}
+	})
+}
+
+// What only a hint of some member knows is found for a session.
+func TestASessionFindsWhatAHintHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newSloppyCluster(t, 5)
+		at, keeper := c.owners("k")[0], c.others("k")[1]
+		ref, pl, err := c.nodes[at].place("b", "k")
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := objectOf("hinted")
+		if err := c.nodes[keeper].HandleReplicate(t.Context(), ReplicateRequest{Ref: ref, Stamp: pl.Stamp, Object: o, For: pl.Owners[1]}); err != nil {
+			t.Fatal(err)
+		}
+		session := GetRequest{Bucket: "b", Key: "k", Consistency: one, Session: version.Context{Vector: o.Vector}}
+		c.wantValues(at, session, "hinted")
+		c.setFault(c.others("k")[0], refused) // it is not needed then
+		c.wantValues(at, session, "hinted")
+	})
+}
