@@ -18,8 +18,9 @@
 //
 // # The cluster
 //
-// [Client.Cluster], [Client.Explain], [Client.Hints] and [Client.ReplayHints]
-// are for programs that watch over a cluster.
+// [Client.Cluster], [Client.Explain], [Client.Hints], [Client.ReplayHints],
+// [Client.Convergence], [Client.Repair] and [Client.RepairStatus] are for
+// programs that watch over a cluster.
 //
 // # What the client promises
 //

@@ -42,7 +42,8 @@ func (e *NotFoundError) Is(target error) bool { return target == ErrNotFound }
 
 // Error is the failure of a call that was sent at least once.
 type Error struct {
-	// Op is "get", "put", "delete", "explain", "cluster", "hints" or "replay".
+	// Op is "get", "put", "delete", "explain", "cluster", "hints", "replay",
+	// "convergence", "repair" or "repair-status".
 	Op string
 	// Bucket and Key are empty for a call that is about no key.
 	Bucket, Key string

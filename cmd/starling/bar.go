@@ -24,11 +24,13 @@ func (b *bar) part(name string) func(load.Progress) {
 	return func(p load.Progress) { b.show(name, p) }
 }
 
-func (b *bar) show(part string, p load.Progress) {
+func (b *bar) show(part string, p load.Progress) { b.draw(barLine(part, p)) }
+
+// draw puts a line in the place of the one before.
+func (b *bar) draw(line string) {
 	if !b.shown {
 		return
 	}
-	line := barLine(part, p)
 	pad := max(0, b.width-len(line))
 	b.width = len(line)
 	_, _ = fmt.Fprint(b.app.err, "\r"+line+strings.Repeat(" ", pad)) // progress that cannot be shown is no failure
@@ -42,9 +44,14 @@ func (b *bar) clear() {
 	}
 }
 
+// gauge is the bar itself: how much of a part is done, 0 to 1.
+func gauge(part string, share float64) string {
+	done := int(min(1, max(0, share)) * barCells)
+	return fmt.Sprintf("[%s%s] %3.0f%% %s", strings.Repeat("#", done), strings.Repeat("-", barCells-done), 100*share, part)
+}
+
 func barLine(part string, p load.Progress) string {
-	done := int(min(1, max(0, p.Done)) * barCells)
-	line := fmt.Sprintf("[%s%s] %3.0f%% %s: %d ops", strings.Repeat("#", done), strings.Repeat("-", barCells-done), 100*p.Done, part, p.Ops)
+	line := fmt.Sprintf("%s: %d ops", gauge(part, p.Done), p.Ops)
 	if seconds := p.Elapsed.Seconds(); seconds >= 1 {
 		line += fmt.Sprintf(", %.0f/s", float64(p.Ops)/seconds)
 	}

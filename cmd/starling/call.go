@@ -99,11 +99,17 @@ func (a *app) within(ctx context.Context) (context.Context, context.CancelFunc) 
 // ask fetches a JSON document about the cluster from the first endpoint that
 // has it.
 func (a *app) ask(ctx context.Context, path string, doc any) error {
+	return a.askAny(ctx, http.MethodGet, path, doc)
+}
+
+// askAny sends a request to one endpoint after the other, until one answers
+// with what was asked for.
+func (a *app) askAny(ctx context.Context, method, path string, doc any) error {
 	ctx, cancel := a.within(ctx)
 	defer cancel()
 	var err error
 	for _, endpoint := range a.endpoints() {
-		if err = askOne(ctx, http.MethodGet, endpoint, path, doc); err == nil {
+		if err = askOne(ctx, method, endpoint, path, doc); err == nil {
 			return nil
 		}
 	}

@@ -49,6 +49,11 @@ func TestGolden(t *testing.T) {
 		{"delete", unchanged, 0, []string{"delete", "carts", "alice"}},
 	} {
 		f.cluster(tc.change)
+		if tc.code != exitDone {
+			doc := illConvergence()
+			delete(doc, "pairs") // they are not asked for
+			f.docs["/v1/convergence"] = doc
+		}
 		for _, format := range []string{outputTable, outputJSON} {
 			got := c.run(append(tc.args, "-o", format)...)
 			if got.code != tc.code {
@@ -173,6 +178,18 @@ func TestExitCodes(t *testing.T) {
 		{"hints sl", nil, 2, "unknown command"},
 		{"hints ls n1", nil, 2, `unexpected argument "n1"`},
 		{"hints replay --to n1", nil, 2, "--to"},
+		{"convergence", nil, 0, ""},
+		{"convergence all", nil, 2, `unexpected argument "all"`},
+		{"repair", nil, 0, ""},
+		{"repair begin", nil, 2, "unknown command"},
+		{"repair start n1", nil, 2, `unexpected argument "n1"`},
+		{"repair start --partition -1", nil, 2, "0 or more is allowed"},
+		{"repair start --partition x", nil, 2, "--partition"},
+		{"repair start", nil, 1, "404"},
+		{"repair status", nil, 1, "404"},
+		{"--endpoint " + closed + " convergence", nil, 3, "refused"},
+		{"--endpoint " + closed + " repair start --wait", nil, 3, "refused"},
+		{"--endpoint " + closed + " repair status", nil, 3, "refused"},
 		{"--endpoint " + closed + " explain b k", nil, 3, "refused"},
 		{"--endpoint " + closed + " hints ls", nil, 3, "refused"},
 		{"--endpoint " + closed + " hints replay", nil, 3, "refused"},
@@ -361,6 +378,8 @@ func TestCompletionOfCommands(t *testing.T) {
 	f.cluster(func([]map[string]any) {})
 	for line, want := range map[string]string{
 		"ex": "explain\t", "hi": "hints\t", "hints ": "ls\t", "hints r": "replay\t", "hints replay --ta": "--target\t", "hints replay --target ": "n1\nn2\nn3\n",
+		"conv": "convergence\t", "rep": "repair\t", "repair ": "start\t", "repair s": "status\t", "repair start --b": "--bucket\t",
+		"repair start --node ": "n1\nn2\nn3\n",
 	} {
 		if got := newCLI(t, f.URL).run(append([]string{"__complete"}, strings.Split(line, " ")...)...); !strings.Contains(got.out, want) {
 			t.Errorf("%q: %q, want %q in it", line, got.out, want)

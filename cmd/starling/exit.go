@@ -31,8 +31,11 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
 
-// errUnhealthy ends a command that has printed what is wrong.
-var errUnhealthy = errors.New("the cluster is not healthy")
+// These end commands that have printed what is wrong.
+var (
+	errUnhealthy    = errors.New("the cluster is not healthy")
+	errNotConverged = errors.New("the cluster is not converged")
+)
 
 // exitCode maps an error to the code that scripts see.
 func exitCode(err error) int {
@@ -44,7 +47,7 @@ func exitCode(err error) int {
 		return exitDone
 	case errors.As(err, &usage), errors.Is(err, client.ErrInvalid):
 		return exitUsage
-	case errors.Is(err, errUnhealthy):
+	case errors.Is(err, errUnhealthy), errors.Is(err, errNotConverged):
 		return exitUnhealthy
 	case errors.As(err, &problem):
 		switch problem.Status {

@@ -61,7 +61,8 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// fakeNode answers documents by path and has one key, carts/alice.
+// fakeNode answers documents by path, some of which are made by a function of
+// the request, and has one key, carts/alice.
 type fakeNode struct {
 	*httptest.Server
 	docs   map[string]any
@@ -83,6 +84,9 @@ func (f *fakeNode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.last = r
 	f.body, _ = io.ReadAll(r.Body)
 	if doc, ok := f.docs[r.URL.EscapedPath()]; ok {
+		if made, ok := doc.(func(*http.Request) any); ok {
+			doc = made(r)
+		}
 		_ = json.NewEncoder(w).Encode(doc)
 		return
 	}
@@ -149,6 +153,7 @@ func (f *fakeNode) cluster(change func(members []map[string]any)) {
 	f.docs["/v1/ring/carts/a%2Fb"] = map[string]any{
 		"partition": 3, "owners": []string{"n1", "n2"}, "pending": []string{}, "fallbacks": []string{"n3"},
 	}
+	f.docs["/v1/convergence"] = wellConvergence()
 	f.docs["/v1/explain/carts/a%2Fb"] = map[string]any{
 		"bucket": "carts", "key": "a/b", "node": "n1", "partition": 3, "agree": false, "verdict": "1 of 2 owners holds the same version; n2 is down; n3 holds a hint for n2",
 		"replicas": []map[string]any{

@@ -49,14 +49,19 @@ how many hints there were when the member was asked.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.replayHints(cmd.Context(), target) },
 	}
 	replay.Flags().StringVar(&target, "target", "", "the `node` to deliver to (default all)")
-	err := replay.RegisterFlagCompletionFunc("target", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	a.completeMembers(replay, "target")
+	cmd.AddCommand(list, replay)
+	return cmd
+}
+
+// completeMembers offers the members' names for a flag in shell completion.
+func (a *app) completeMembers(cmd *cobra.Command, flag string) {
+	err := cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 		return a.memberNames(cmd.Context()), cobra.ShellCompDirectiveNoFileComp
 	})
 	if err != nil {
 		panic(err) // the flag does not exist: no command line can work
 	}
-	cmd.AddCommand(list, replay)
-	return cmd
 }
 
 // memberNames are offered in shell completion; none where nobody answers.

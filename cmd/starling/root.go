@@ -25,6 +25,8 @@ var commands = []func(*app) *cobra.Command{
 	newWhereCommand,
 	newExplainCommand,
 	newHintsCommand,
+	newConvergenceCommand,
+	newRepairCommand,
 	newConfigCommand,
 	newBenchCommand,
 	newBenchEchoCommand,

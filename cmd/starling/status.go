@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -21,14 +23,16 @@ const (
 
 // statusDoc is the JSON of status.
 type statusDoc struct {
-	ClusterID  string         `json:"cluster_id"`
-	MapHash    string         `json:"map_hash"`
-	Partitions int            `json:"partitions"`
-	Replicas   int            `json:"replicas"`
-	SeenBy     string         `json:"seen_by"`
-	Healthy    bool           `json:"healthy"`
-	Problems   []string       `json:"problems"`
-	Members    []statusMember `json:"members"`
+	ClusterID  string   `json:"cluster_id"`
+	MapHash    string   `json:"map_hash"`
+	Partitions int      `json:"partitions"`
+	Replicas   int      `json:"replicas"`
+	SeenBy     string   `json:"seen_by"`
+	Healthy    bool     `json:"healthy"`
+	Problems   []string `json:"problems"`
+	// Convergence is without its pairs; nil where the node could not say.
+	Convergence *client.Convergence `json:"convergence,omitempty"`
+	Members     []statusMember      `json:"members"`
 }
 
 type statusMember struct {
@@ -47,7 +51,8 @@ detector believes it alive, and whether that node sends it requests (BREAKER
 closed, half_open while it is tried again, open); how many partitions it owns,
 its part of all replicas (OWNED%, 100 together), partitions that are still
 being copied to it (PENDING), and the hints that it holds for others (? where
-it did not say).
+it did not say). A last line says whether the replicas are proven equal; more
+of that shows starling convergence.
 
 The exit code is 4 where a member is not alive, its breaker is open, or a
 partition is pending.`,
@@ -61,7 +66,9 @@ partition is pending.`,
 				return err
 			}
 			s := statusOf(&doc)
-			if err := a.printStatus(&s); err != nil {
+			convergence, unknown := a.askConvergence(cmd.Context(), &doc)
+			s.Convergence = convergence
+			if err := errors.Join(a.printStatus(&s), a.printConverged(convergence, unknown)); err != nil {
 				return err
 			}
 			if !s.Healthy {
@@ -69,6 +76,35 @@ partition is pending.`,
 			}
 			return nil
 		},
+	}
+}
+
+// askConvergence asks a node that has joined for its summary; unknown is why
+// there is none.
+func (a *app) askConvergence(ctx context.Context, cluster *client.Cluster) (_ *client.Convergence, unknown error) {
+	if cluster.ID == "" {
+		return nil, nil
+	}
+	doc := &client.Convergence{}
+	if err := a.ask(ctx, "/v1/convergence?pairs=false", doc); err != nil {
+		return nil, err
+	}
+	return doc, nil
+}
+
+// printConverged is the last line of the table.
+func (a *app) printConverged(doc *client.Convergence, unknown error) error {
+	switch {
+	case a.output == outputJSON:
+		return nil
+	case unknown != nil:
+		return a.printLine(amber, "convergence not known: %s", message(unknown))
+	case doc == nil:
+		return nil
+	case doc.Converged:
+		return a.printLine(green, "%s", convergenceText(doc))
+	default:
+		return a.printLine(amber, "%s", convergenceText(doc))
 	}
 }
 

@@ -47,6 +47,7 @@ func (n *Node) enterCluster(ctx context.Context) (*gossip.Gossip, error) {
 	}
 	n.transport.SetServices(rpc.Services{
 		Replica: n.coord, Diagnosis: n.coord, Source: antientropy.NewServer(n.id, n.coord, n.store), Exchange: n.exchange,
+		Convergence: n.exchanger, Repair: n.replica, Mend: n, Reap: n.reaped,
 	})
 	return g, nil
 }
@@ -263,6 +264,7 @@ func (n *Node) apply() error {
 	if n.coord.View() != v {
 		n.coord.SetView(v)
 		n.filler.Kick()
+		n.exchanger.Kick()
 	}
 	return nil
 }

@@ -47,6 +47,10 @@ type Node struct {
 	coord     *coordinator.Coordinator
 	drainer   *hint.Drainer
 	filler    *antientropy.Filler
+	exchanger *antientropy.Exchanger
+	replica   *antientropy.ReplicaServer
+	reaper    *antientropy.Reaper
+	reaped    *antientropy.ReapedServer
 	api       *api.Server
 
 	// gossip is set once the node has found its cluster.
@@ -54,6 +58,7 @@ type Node struct {
 	// applyMu makes maps take effect in order; see apply.
 	applyMu  sync.Mutex
 	draining atomic.Bool
+	wounds   *wounds
 	// allHeard: every member answered before this start was published.
 	// actorsKept: the store was told so; see keepActors.
 	allHeard   bool
@@ -66,7 +71,7 @@ func New(o Options) (*Node, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	n := &Node{cfg: o.Config, version: o.Version, log: o.Logger, listeners: map[string]net.Listener{}}
+	n := &Node{cfg: o.Config, version: o.Version, log: o.Logger, listeners: map[string]net.Listener{}, wounds: newWounds()}
 	if err := n.open(); err != nil {
 		return nil, errors.Join(err, n.close())
 	}
@@ -87,7 +92,7 @@ func (n *Node) open() error {
 		}
 		n.listeners[what] = l
 	}
-	if n.store, err = openStore(n.cfg, n.log, n.registry); err != nil {
+	if n.store, err = n.openStore(); err != nil {
 		return err
 	}
 	identity := n.store.Identity()
@@ -104,7 +109,7 @@ func (n *Node) assemble() (err error) {
 	}
 	co := coordinator.Options{
 		Self: n.id, Store: n.store, Peers: n.transport, Membership: members{n}, Probes: n.transport,
-		HintTotals: n.store.HintTotals, ReadRepair: n.cfg.ReadRepairEnabled, Now: now,
+		HintTotals: n.store.HintTotals, Leaf: n.leaf, ReadRepair: n.cfg.ReadRepairEnabled, Now: now,
 		Logger: n.log, Metrics: n.registry, PeerName: n.peerName,
 	}
 	if n.cfg.HintsEnabled {
@@ -121,14 +126,18 @@ func (n *Node) assemble() (err error) {
 		return err
 	}
 	n.filler, err = antientropy.NewFiller(antientropy.FillerOptions{
-		Self: n.id, Views: n.coord, Peers: n.transport, Store: n.store, Membership: members{n},
-		OnSettled: n.becomeActive, Logger: n.log, Metrics: n.registry,
+		Self: n.id, Views: n.coord, Peers: n.transport, Applier: applier{n}, Membership: members{n},
+		Prepare: n.healAll, OnSettled: n.becomeActive, Logger: n.log, Metrics: n.registry,
 	})
 	if err != nil {
 		return err
 	}
+	if err = errors.Join(n.assembleExchange(), n.assembleReaper()); err != nil {
+		return err
+	}
+	n.wounds.tell(n.filler.Kick)
 	n.api, err = api.New(api.Options{
-		KV: n.coord, Cluster: cluster{n}, Diagnostics: n.coord, Hints: n.drainer,
+		KV: n.coord, Cluster: cluster{n}, Diagnostics: n.coord, Hints: n.drainer, Convergence: everybody{n},
 		Self: n.id, Name: n.cfg.Name, Version: n.version, Ready: n.Ready, Draining: n.draining.Load,
 		MaxValueBytes: int(n.cfg.MaxValueBytes), MaxInflight: n.cfg.MaxInflight,
 		MaxInflightBytes: max(n.cfg.MaxInflightBytes, n.cfg.MaxValueBytes), MaxConnections: n.cfg.MaxConnections,
@@ -222,6 +231,10 @@ func (n *Node) Run(ctx context.Context) error {
 		start(back, n.followMap)
 		start(back, n.filler.Run)
 		start(back, n.keepActors)
+		start(front, n.exchanger.Run)
+		if n.cfg.AntientropyEnabled {
+			start(front, n.reaper.Run)
+		}
 		start(front, n.drainer.Run)
 	}
 	parts.Wait()

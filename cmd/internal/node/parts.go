@@ -1,13 +1,11 @@
 package node
 
 import (
-	"log/slog"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"starling/config"
 	"starling/coordinator/rpc"
 	"starling/ring"
 	"starling/store"
@@ -21,7 +19,8 @@ const (
 	minObjectBytes    = 4 << 20
 )
 
-func openStore(cfg config.Config, log *slog.Logger, reg prometheus.Registerer) (*store.Store, error) {
+func (n *Node) openStore() (*store.Store, error) {
+	cfg := n.cfg
 	durability, err := store.ParseDurability(cfg.Durability)
 	if err != nil {
 		return nil, err
@@ -34,11 +33,8 @@ func openStore(cfg config.Config, log *slog.Logger, reg prometheus.Registerer) (
 			Bytes:    max(minObjectBytes, objectBytesFactor*int(cfg.MaxValueBytes)),
 		},
 		HintsMaxBytes: cfg.HintsMaxBytes, HintsMaxTargetBytes: cfg.HintsMaxTargetBytes,
-		Logger: log, Metrics: reg,
-		OnAmnesia: func(partition uint32, reason error) {
-			log.Error("a partition has rows that cannot be read: its reads fail here and other replicas answer",
-				"partition", partition, "err", reason)
-		},
+		Logger: n.log, Metrics: n.registry,
+		OnAmnesia: n.wounds.add,
 	})
 }
 
@@ -90,4 +86,10 @@ func clock(offset time.Duration) func() time.Time {
 		return time.Now
 	}
 	return func() time.Time { return time.Now().Add(offset) }
+}
+
+// leaf describes the Merkle leaf of a key.
+func (n *Node) leaf(ref object.Ref) (leaf int, sum, keys uint64, err error) {
+	leaf, l, err := n.store.LeafOf(ref)
+	return leaf, l.Sum, l.Keys, err
 }
