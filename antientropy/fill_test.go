@@ -375,6 +375,21 @@ func TestADisplacedNodeClearsItsBit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The others go by another ring: they may be about to give up their votes
+	// too.
+	other := ring.NewFencedView(w.ringOf(5), 9, func(ring.NodeID, int) bool { return true })
+	for _, view := range w.views[1:] {
+		view.set(other)
+	}
+	_ = f.round(t.Context())
+	for _, p := range displaced {
+		if !w.settled[p] {
+			t.Fatalf("partition %d lost its bit though its owners had not confirmed", p)
+		}
+	}
+	for _, view := range w.views {
+		view.set(v)
+	}
 	if err := f.round(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -106,7 +106,7 @@ func (f *Filler) Run(ctx context.Context) error {
 		if err := f.round(ctx); err != nil && ctx.Err() == nil {
 			f.opts.Logger.Debug("antientropy: filling", "pending", len(f.pending()), "err", err)
 		}
-		if len(f.pending()) > 0 {
+		if len(f.pending()) > 0 || len(f.displaced()) > 0 {
 			retry.Reset(f.opts.RetryInterval)
 		}
 	}
@@ -120,6 +120,38 @@ func (f *Filler) pending() []int {
 	return v.PendingFor(f.opts.Self)
 }
 
+func (f *Filler) displaced() []int {
+	v := f.opts.Views.View()
+	if v == nil {
+		return nil
+	}
+	return v.Displaced(f.opts.Self)
+}
+
+// released lists the partitions that this node is displaced from and need not
+// vote in any more: every owner confirms that it is one, under the same stamp.
+// Without that, nodes that go by different maps could all give up their votes
+// to each other, and leave the partition without an owner.
+func (f *Filler) released(ctx context.Context, v *ring.View) (parts []int) {
+	displaced := v.Displaced(f.opts.Self)
+	if len(displaced) == 0 {
+		return nil
+	}
+	p := emptyPlan()
+	for _, part := range displaced {
+		p.add(v.Placement(part))
+	}
+	if err := f.confirm(ctx, p); err != nil {
+		f.opts.Logger.Debug("antientropy: confirming new owners", "err", err)
+	}
+	for _, part := range displaced {
+		if n := p.owners[uint32(part)]; n > 0 && len(p.confirmed[uint32(part)]) == n {
+			parts = append(parts, part)
+		}
+	}
+	return parts
+}
+
 // round does one pass of the protocol in the package comment.
 func (f *Filler) round(ctx context.Context) error {
 	var leave []uint32
@@ -130,7 +162,7 @@ func (f *Filler) round(ctx context.Context) error {
 	if v == nil {
 		return nil
 	}
-	if displaced := v.Displaced(f.opts.Self); len(displaced) > 0 {
+	if displaced := f.released(ctx, v); len(displaced) > 0 {
 		if err := f.opts.Membership.SetSettled(displaced, false); err != nil {
 			return err
 		}
@@ -280,23 +312,31 @@ type plan struct {
 	stamps    map[uint32]uint64
 }
 
-func newPlan(v *ring.View, self ring.NodeID, leave []uint32) *plan {
-	p := &plan{
+func emptyPlan() *plan {
+	return &plan{
 		owners: map[uint32]int{}, claims: map[ring.NodeID][]Claim{},
 		confirmed: map[uint32][]ring.NodeID{}, refused: map[uint32]bool{}, stamps: map[uint32]uint64{},
 	}
+}
+
+func newPlan(v *ring.View, self ring.NodeID, leave []uint32) *plan {
+	p := emptyPlan()
 	for _, part := range v.PendingFor(self) {
 		if slices.Contains(leave, uint32(part)) {
 			continue
 		}
-		pl := v.Placement(part)
-		p.owners[uint32(part)] = len(pl.Owners)
-		p.stamps[uint32(part)] = pl.Stamp
-		for _, o := range pl.Owners {
-			p.claims[o] = append(p.claims[o], Claim{Partition: uint32(part), Stamp: pl.Stamp})
-		}
+		p.add(v.Placement(part))
 	}
 	return p
+}
+
+// add has the owners of a partition asked.
+func (p *plan) add(pl ring.Placement) {
+	part := uint32(pl.Partition)
+	p.owners[part], p.stamps[part] = len(pl.Owners), pl.Stamp
+	for _, o := range pl.Owners {
+		p.claims[o] = append(p.claims[o], Claim{Partition: part, Stamp: pl.Stamp})
+	}
 }
 
 // heard notes an owner's answer; what it left out it refused.

@@ -12,9 +12,10 @@ import (
 // The context may name writes that are gone for good: a deleted key that was
 // purged, a vector that was pruned. Both happen only when no member has
 // anything older. So where every owner has answered, the hints of all other
-// members are asked for too. Whatever they add, the answer is then as new as
-// anything that exists, and that is what the session was promised. Where one
-// member cannot be asked, it may be the one that has what the session saw.
+// members are asked for, and after that the owners again: a hint that was
+// delivered in between is with them. Whatever they add, the answer is then as
+// new as anything that exists, and that is what the session was promised. Where
+// one member cannot be asked, it may be the one that has what the session saw.
 func (g *get) searched(ctx context.Context) (object.Object, bool) {
 	merged := g.core.Merged()
 	if !g.core.HeardAllOwners() || g.pl.Extra() > 0 {
@@ -26,27 +27,38 @@ func (g *get) searched(ctx context.Context) (object.Object, bool) {
 			others = append(others, m.ID)
 		}
 	}
-	answers := make(chan getEvent, len(others))
-	for i, id := range others {
+	hinted, heard := g.readAll(ctx, others)
+	again, reread := g.readAll(ctx, g.pl.Owners)
+	merged = object.Merge(merged, object.Merge(hinted, again))
+	return merged, heard && reread || merged.Vector.Descends(g.session)
+}
+
+// readAll merges what some nodes hold of the key, their hints included, and
+// reports whether all answered.
+func (g *get) readAll(ctx context.Context, nodes []ring.NodeID) (merged object.Object, complete bool) {
+	answers := make(chan getEvent, len(nodes))
+	asked := 0
+	for i, id := range nodes {
 		if !g.c.tasks.start(1) {
-			return merged, false
+			break
 		}
+		asked++
 		go func() {
 			defer g.c.tasks.done(1)
-			answers <- g.hintsOf(ctx, i, id)
+			answers <- g.readWithHints(ctx, i, id)
 		}()
 	}
-	complete := true
-	for range others {
+	complete = asked == len(nodes)
+	for range asked {
 		e := <-answers // which end with ctx
 		complete = complete && e.err == nil
 		merged = object.Merge(merged, e.copy)
 	}
-	return merged, complete || merged.Vector.Descends(g.session)
+	return merged, complete
 }
 
-// hintsOf asks a member for what its hints hold of the key.
-func (g *get) hintsOf(ctx context.Context, node int, id ring.NodeID) getEvent {
+// readWithHints asks one node for what it holds of the key.
+func (g *get) readWithHints(ctx context.Context, node int, id ring.NodeID) getEvent {
 	if id == g.c.opts.Self {
 		o, err := g.c.read(g.ref, g.pl, true)
 		return getEvent{node, o, err}

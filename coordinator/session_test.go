@@ -53,3 +53,35 @@ func TestASessionFindsWhatAHintHolds(t *testing.T) {
 		c.wantValues(at, session, "hinted")
 	})
 }
+
+// A hint that is delivered while a session read looks for it is not missed.
+func TestASessionFindsAHintThatIsBeingDelivered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newSloppyCluster(t, 5)
+		at, keeper := c.owners("k")[0], c.others("k")[1]
+		ref, pl, err := c.nodes[at].place("b", "k")
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := objectOf("hinted")
+		if err := c.nodes[keeper].HandleReplicate(t.Context(), ReplicateRequest{Ref: ref, Stamp: pl.Stamp, Object: o, For: pl.Owners[1]}); err != nil {
+			t.Fatal(err)
+		}
+		// The keeper answers late: by then its hint is with the owner.
+		c.setFault(keeper, delayed)
+		done := make(chan error)
+		go func() {
+			res, err := c.get(at, GetRequest{Key: "k", Consistency: one, Session: version.Context{Vector: o.Vector}})
+			if err == nil && !res.Object.Vector.Descends(o.Vector) {
+				err = errors.New("it went back in time")
+			}
+			done <- err
+		}()
+		synctest.Wait()
+		c.deliverAll()
+		close(c.letGo)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -328,13 +328,19 @@ func TestStartKeepsStateAndBits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newNode(t, newNetwork(t), 1)
 		d.found()
+		if err := d.g.Update(func(m *state.Member) { m.Fence = 5 }); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.g.Update(func(m *state.Member) { m.Fence = 4 }); !errors.Is(err, state.ErrInvalid) {
+			t.Errorf("a fence was lowered: %v", err)
+		}
 		if err := d.leave(); err != nil {
 			t.Fatal(err)
 		}
 		d.self.Zone = "moved"
 		d.start()
 		r, _ := d.g.Map().Member(d.self.ID)
-		if r.State != state.Active || r.Settled.Count() != 16 || r.Boot != 2 || r.Version != state.FirstVersion(2) || r.Zone != "moved" {
+		if r.State != state.Active || r.Settled.Count() != 16 || r.Boot != 2 || r.Version != state.FirstVersion(2) || r.Zone != "moved" || r.Fence != 5 {
 			t.Fatalf("got %+v", r)
 		}
 		if got, _ := d.saved().Member(d.self.ID); got.Boot != 2 {

@@ -101,7 +101,7 @@ func startRecord(m state.Map, self state.Member) (state.Map, error) {
 			// NewCluster wrote this start's first version.
 			self.Version = old.Version + 1
 		}
-		self.State, self.Settled = old.State, old.Settled
+		self.State, self.Settled, self.Fence = old.State, old.Settled, old.Fence
 	} else if self.State == 0 {
 		self.State = state.Joining
 	}

@@ -158,7 +158,7 @@ func simRuns(t *testing.T, runs uint64) uint64 {
 
 func TestNothingComesBackAndNothingIsLost(t *testing.T) {
 	var sum simStats
-	runs := simRuns(t, 250)
+	runs := simRuns(t, 120)
 	for seed := range runs {
 		failure, s := simulate(seed, noFlaw)
 		if failure != "" {

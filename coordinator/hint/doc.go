@@ -33,6 +33,9 @@
 //     within a bounded time: pressure lowers the rate to [MinBytesPerSecond] (or
 //     BytesPerSecond, if that is less) and the window to 1, never to nothing.
 //  5. When Run has returned, no goroutine of the drainer is left.
+//  6. At most one delivery of a hint is under way, and it has ended here before
+//     the hint is dropped. A deliverer may therefore read the placement stamp
+//     after the hint was read: the hint is there still, and blocks a purge.
 //
 // # Why no hint is lost
 //

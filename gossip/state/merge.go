@@ -7,7 +7,8 @@ import (
 	"slices"
 )
 
-// Merge is the map that knows all that a and b know: of each record the furthest State and the owner's latest Version.
+// Merge is the map that knows all that a and b know: of each record the furthest State, the highest Fence and the owner's latest
+// Version.
 // Two contents under one Version, which only a copied data directory can produce, are settled by comparing their
 // bytes. Zero settings take the other's; others must be equal, else ErrForeignCluster or ErrSettings. Merge is
 // idempotent, commutative and associative. The result shares memory with a and b.
@@ -87,7 +88,7 @@ func mergeMember(a, b Member) Member {
 	if compareOwned(a, b) < 0 {
 		r = b
 	}
-	r.State = max(a.State, b.State)
+	r.State, r.Fence = max(a.State, b.State), max(a.Fence, b.Fence)
 	return r.normal()
 }
 
@@ -113,7 +114,6 @@ func compareLabels(a, b Member) int {
 		cmp.Compare(a.Gossip, b.Gossip),
 		cmp.Compare(a.Zone, b.Zone),
 		cmp.Compare(a.Weight, b.Weight),
-		cmp.Compare(a.Fence, b.Fence),
 		cmp.Compare(a.extra, b.extra),
 	)
 }

@@ -257,6 +257,11 @@ func (n *Node) apply() error {
 	n.applyMu.Lock()
 	defer n.applyMu.Unlock()
 	m := n.gossip.Load().Map()
+	if self, _ := m.Member(n.id); self.State == state.Removed {
+		// This node is about to stop. Until it has, its requests are to be
+		// refused by the others, as those of one that does not know.
+		return nil
+	}
 	v, err := m.ViewFrom(n.coord.View())
 	if err != nil {
 		return fmt.Errorf("node: placing the members: %w", err)
