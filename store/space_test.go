@@ -31,6 +31,7 @@ func TestFloor(t *testing.T) {
 		s := mustOpen(t, o)
 		defer mustClose(t, s)
 		ref := testRef(1, "k")
+		mustMerge(t, s, testRef(1, "wide"), wide(9, object.Sibling{}))
 		first, err := s.Put(ref, version.Context{}, object.Sibling{Value: []byte("v"), Op: op(1)})
 		if err != nil {
 			t.Fatal(err)
@@ -66,6 +67,15 @@ func TestFloor(t *testing.T) {
 		}
 		if _, err := s.Merge(ref, first.Object); err != nil {
 			t.Error(err)
+		}
+		many := wide(9, object.Sibling{})
+		if _, _, err := s.Prune(testRef(1, "wide"), many.Hash("b", "wide"), many.Vector); err != nil {
+			t.Error(err)
+		}
+		_, _, err = s.Prune(testRef(1, "wide"), many.Hash("b", "wide"), many.Vector[1:])
+		wantError(t, err, ErrDiskFull)
+		if purged, _, err := s.Purge(ref, mustGet(t, s, ref).Hash("b", "k")); !purged || err != nil {
+			t.Errorf("purged %v, %v", purged, err)
 		}
 		if err := errors.Join(s.SaveMeta("map", []byte("m")), s.DropPartition(1)); err != nil {
 			t.Error(err)
@@ -249,6 +259,8 @@ func TestStuck(t *testing.T) {
 		synctest.Wait()
 		wantValues(t, mustGet(t, s, testRef(2, "k")), "v")
 		_, err := s.Put(testRef(2, "k"), version.Context{}, object.Sibling{})
+		wantError(t, err, ErrDiskFull)
+		_, _, err = s.Purge(testRef(2, "k"), mustGet(t, s, testRef(2, "k")).Hash("b", "k"))
 		wantError(t, err, ErrDiskFull)
 		for _, err := range []error{s.SaveMeta("m", nil), s.SetCluster([16]byte{1}), s.DropPartition(2), s.Close()} {
 			wantError(t, err, ErrDiskFull)

@@ -142,10 +142,10 @@ func (w *world) drain() {
 	}
 }
 
-// simRuns is how many runs a search has: STARLING_PURGE_RUNS, or few enough for
+// simRuns is how many runs a search has: PURGE_RUNS, or few enough for
 // some seconds.
 func simRuns(t *testing.T, runs uint64) uint64 {
-	v := os.Getenv("STARLING_PURGE_RUNS")
+	v := os.Getenv("PURGE_RUNS")
 	if v == "" {
 		return runs
 	}
