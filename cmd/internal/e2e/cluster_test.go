@@ -112,15 +112,21 @@ func (c *cluster) run(args ...string) string {
 // runWith is run with further settings for the nodes that it starts.
 func (c *cluster) runWith(settings []string, args ...string) string {
 	c.t.Helper()
+	out, err := c.script(settings, args...)
+	if err != nil {
+		c.t.Fatalf("cluster.sh %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// script calls one verb, which may fail.
+func (c *cluster) script(settings []string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(root, "deploy", "local", "cluster.sh"), args...)
 	cmd.Env = append(slices.Clip(c.env), settings...)
 	out, err := cmd.CombinedOutput()
-	if err != nil {
-		c.t.Fatalf("cluster.sh %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return string(out)
+	return string(out), err
 }
 
 // url is an address at node i (1 to n).

@@ -17,13 +17,20 @@ func TestVerbsMayBeRepeatedAndMeetPausedNodes(t *testing.T) {
 		}
 	}
 	for _, line := range []string{
-		"pause 2", "pause 2", "status", "stop 2", "stop 2", "start 2", "start 2",
-		"pause 1", "start 1", "pause 1", "resume 1", "resume 1", "status",
+		"pause 2", "pause 2", "stop 2", "stop 2", "start 2", "start 2",
+		"pause 1", "start 1", "pause 1", "resume 1", "resume 1",
 		"pause 3", "kill 3", "kill 3", "start 3",
 	} {
 		c.run(strings.Fields(line)...)
 	}
 	ready(1, 2, 3)
+	// A node that is ready is found by its peers a moment later.
+	var out string
+	var err error
+	c.eventually("status says that all is well", func() bool {
+		out, err = c.script(nil, "status")
+		return err == nil
+	}, func() string { return fmt.Sprintf("%v\n%s", err, out) })
 	for i := 1; i <= 3; i++ {
 		c.run("pause", fmt.Sprint(i))
 	}
