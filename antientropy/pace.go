@@ -3,18 +3,11 @@ package antientropy
 import (
 	"context"
 	"time"
+
+	"starling/coordinator/pace"
 )
 
-// MinBytesPerSecond is the rate of exchanges at the highest pressure: a
-// trickle, so that replicas become equal on a node that is always busy, too.
-const MinBytesPerSecond = 64 << 10
-
 const (
-	// easyPressure is the pressure up to which requests of clients do not
-	// lower the rate of bytes.
-	easyPressure = 0.5
-	// burst is how much of the rate may be saved up while nothing is sent.
-	burst = 100 * time.Millisecond
 	// maxWait is how long bytes are waited for before the pressure is looked
 	// at again.
 	maxWait = 250 * time.Millisecond
@@ -25,49 +18,15 @@ const (
 	maxRest = time.Second
 )
 
-// yielding is the share of its pace that the exchanger keeps under a pressure:
-// 1 up to easyPressure, from there falling to 0 at 1.
-func yielding(pressure float64) float64 {
-	return min(max((1-pressure)/(1-easyPressure), 0), 1)
-}
-
-// rateUnder is the rate under a pressure, bytes per second. It falls with the
-// square: requests begin to suffer long before a node is as busy as it may be.
-func rateUnder(pressure float64, most int64) float64 {
-	f := yielding(pressure)
-	return max(float64(most)*f*f, float64(min(most, MinBytesPerSecond)))
-}
-
 // restAfter is how long to pause after work that took so long, so that the
 // work keeps to its share of the time. A node without requests does not pause.
 func restAfter(worked time.Duration, pressure float64) time.Duration {
 	if pressure <= 0 {
 		return 0
 	}
-	f := yielding(pressure)
+	f := pace.Yielding(pressure)
 	share := max(busyShare*f*f, leastShare)
 	return min(time.Duration(float64(worked)*(1/share-1)), maxRest)
-}
-
-// bucket meters bytes. It is pure: the time goes in. It may be overdrawn by
-// one message, whatever its size, so that each can pass.
-type bucket struct {
-	bytes float64
-	at    time.Time
-}
-
-// take takes bytes out at a rate per second, and returns 0; or it takes
-// nothing and returns how long to wait before it is worth another try.
-func (b *bucket) take(now time.Time, bytes int, rate float64) time.Duration {
-	if passed := now.Sub(b.at); passed > 0 {
-		b.bytes = min(b.bytes+passed.Seconds()*rate, burst.Seconds()*rate)
-		b.at = now
-	}
-	if b.bytes < 0 {
-		return time.Duration(-b.bytes/rate*float64(time.Second)) + time.Nanosecond
-	}
-	b.bytes -= float64(bytes)
-	return 0
 }
 
 // pacer is the pace of all exchanges of a node together.
@@ -77,7 +36,7 @@ type pacer struct {
 	// turn is held by the exchange whose bytes are metered next; the others
 	// wait in line. It guards bucket.
 	turn   chan struct{}
-	bucket bucket
+	bucket pace.Bucket
 }
 
 func newPacer(bytesPerSecond int64, pressure func() float64) *pacer {
@@ -87,7 +46,7 @@ func newPacer(bytesPerSecond int64, pressure func() float64) *pacer {
 // pageBytes is how large a page is to be: what may be shipped in a second, so
 // that turns end in time, and at most as large as asked for.
 func (p *pacer) pageBytes(most int) int {
-	return max(min(most, int(rateUnder(p.pressure(), p.bytesPerSecond))), MinPageBytes)
+	return max(min(most, int(pace.RateUnder(p.pressure(), p.bytesPerSecond))), MinPageBytes)
 }
 
 // pay waits until the rate allows so many bytes more, or for the end of ctx,
@@ -100,7 +59,7 @@ func (p *pacer) pay(ctx context.Context, bytes int) error {
 	}
 	defer func() { <-p.turn }()
 	for {
-		wait := p.bucket.take(time.Now(), bytes, rateUnder(p.pressure(), p.bytesPerSecond))
+		wait := p.bucket.Take(time.Now(), int64(bytes), pace.RateUnder(p.pressure(), p.bytesPerSecond))
 		if wait == 0 {
 			return ctx.Err()
 		}

@@ -5,14 +5,16 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"starling/coordinator/pace"
 )
 
 func TestRateFallsWithThePressure(t *testing.T) {
 	const most = 64 << 20
 	last := float64(most)
 	for p := 0.0; p <= 1; p += 0.05 {
-		rate := rateUnder(p, most)
-		if rate > last || rate < MinBytesPerSecond || p <= easyPressure && rate != most {
+		rate := pace.RateUnder(p, most)
+		if rate > last || rate < pace.MinBytesPerSecond || p <= pace.EasyPressure && rate != most {
 			t.Errorf("rate %v under pressure %v", rate, p)
 		}
 		last = rate
@@ -20,7 +22,7 @@ func TestRateFallsWithThePressure(t *testing.T) {
 	if last > most/20 {
 		t.Errorf("rate %v on a node that is full", last)
 	}
-	if rate := rateUnder(1, 1000); rate != 1000 {
+	if rate := pace.RateUnder(1, 1000); rate != 1000 {
 		t.Errorf("rate %v, though at most 1000 are allowed", rate)
 	}
 }
@@ -32,7 +34,7 @@ func TestPagesShrinkWithTheRate(t *testing.T) {
 	if n := p.pageBytes(1 << 20); n != 1<<20 {
 		t.Errorf("%d bytes on an idle node", n)
 	}
-	if pressure = 1; p.pageBytes(1<<20) != MinBytesPerSecond {
+	if pressure = 1; p.pageBytes(1<<20) != pace.MinBytesPerSecond {
 		t.Errorf("%d bytes on a full node", p.pageBytes(1<<20))
 	}
 	if n := newPacer(10, func() float64 { return 0 }).pageBytes(1 << 20); n != MinPageBytes {
@@ -55,7 +57,7 @@ func TestWorkRestsOnlyUnderPressure(t *testing.T) {
 	}
 }
 
-// Whatever is paid for, in any time T at most rate × (T + burst) bytes and one
+// Whatever is paid for, in any time T at most rate × (T + pace.Burst) bytes and one
 // message pass.
 func TestThePacerKeepsItsRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -68,7 +70,7 @@ func TestThePacerKeepsItsRate(t *testing.T) {
 				t.Fatal(err)
 			}
 			sent += size
-			if most := rate*(time.Since(start)+burst).Seconds() + 300_000; float64(sent) > most {
+			if most := rate*(time.Since(start)+pace.Burst).Seconds() + 300_000; float64(sent) > most {
 				t.Fatalf("%d bytes after %v, at most %.0f", sent, time.Since(start), most)
 			}
 		}

@@ -30,7 +30,7 @@
 //  3. Within any time T all deliveries together are at most rate × (T + 100 ms)
 //     bytes and one hint, where rate is at most [Options.BytesPerSecond].
 //  4. While a target is usable and its hints can be read, a delivery to it begins
-//     within a bounded time: pressure lowers the rate to [MinBytesPerSecond] (or
+//     within a bounded time: pressure lowers the rate to [pace.MinBytesPerSecond] (or
 //     BytesPerSecond, if that is less) and the window to 1, never to nothing.
 //  5. When Run has returned, no goroutine of the drainer is left.
 //  6. At most one delivery of a hint is under way, and it has ended here before

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"starling/coordinator/pace"
 	"starling/ring"
 	"starling/store/object"
 )
@@ -21,7 +22,7 @@ type Drainer struct {
 	// turn is held by the pass whose bytes are metered next; those behind it
 	// wait in line, so that none is passed over. It guards bucket.
 	turn   chan struct{}
-	bucket bucket
+	bucket pace.Bucket
 
 	mu      sync.Mutex
 	running bool

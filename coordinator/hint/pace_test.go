@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"starling/coordinator/pace"
 	"starling/ring"
 )
 
@@ -19,7 +20,7 @@ func checkRate(t *testing.T, sent []sent, bytesPerSecond float64) {
 		for _, s := range sent[i:] {
 			sum += float64(s.bytes)
 			largest = max(largest, float64(s.bytes))
-			passed := (s.at - sent[i].at + burst).Seconds()
+			passed := (s.at - sent[i].at + pace.Burst).Seconds()
 			if most := bytesPerSecond*passed + largest; sum > most+1 {
 				t.Fatalf("%.0f bytes between %v and %v, at most %.0f are allowed", sum, sent[i].at, s.at, most)
 			}
@@ -35,7 +36,7 @@ func TestByteRateIsHeld(t *testing.T) {
 		w.hints(nodeID(2), count/2, size)
 		w.start()
 		took := w.drained(time.Minute)
-		if want := time.Duration(count*size*int64(time.Second)) / rate; took < want-2*burst || took > want+want/10 {
+		if want := time.Duration(count*size*int64(time.Second)) / rate; took < want-2*pace.Burst || took > want+want/10 {
 			t.Errorf("took %v, want about %v", took, want)
 		}
 		sent := w.cluster.deliveries()
@@ -72,14 +73,14 @@ func TestPressureSlowsButFinishes(t *testing.T) {
 		w.cluster.setPressure(1)
 		w.start()
 		synctest.Wait()
-		if got := w.metric("starling_hint_rate_bytes_per_second", ""); got != MinBytesPerSecond {
+		if got := w.metric("starling_hint_rate_bytes_per_second", ""); got != pace.MinBytesPerSecond {
 			t.Errorf("the metric says %v bytes/s", got)
 		}
-		want := count * size * time.Second / MinBytesPerSecond
+		want := count * size * time.Second / pace.MinBytesPerSecond
 		if took := w.drained(time.Minute); took < want-want/10 || took > want+want/10 {
 			t.Errorf("took %v, want about %v", took, want)
 		}
-		checkRate(t, w.cluster.deliveries(), MinBytesPerSecond)
+		checkRate(t, w.cluster.deliveries(), pace.MinBytesPerSecond)
 		for _, s := range w.cluster.deliveries() {
 			if s.flying > 1 {
 				t.Fatalf("%d deliveries at once", s.flying)
@@ -222,14 +223,14 @@ func TestRateAndWidthUnderPressure(t *testing.T) {
 		width    int
 	}{
 		{-1, most, 32}, {0, most, 32}, {0.5, most, 32}, {0.75, most / 4, 16},
-		{0.95, most / 100, 3}, {0.99, MinBytesPerSecond, 1}, {1, MinBytesPerSecond, 1}, {7, MinBytesPerSecond, 1},
+		{0.95, most / 100, 3}, {0.99, pace.MinBytesPerSecond, 1}, {1, pace.MinBytesPerSecond, 1}, {7, pace.MinBytesPerSecond, 1},
 	} {
-		rate, width := rateUnder(c.pressure, most), widthUnder(c.pressure, 32)
+		rate, width := pace.RateUnder(c.pressure, most), widthUnder(c.pressure, 32)
 		if rate < 0.99*c.rate || rate > 1.01*c.rate || width != c.width {
 			t.Errorf("pressure %v: %.0f bytes/s and %d at once, want %.0f and %d", c.pressure, rate, width, c.rate, c.width)
 		}
 	}
-	if got := rateUnder(1, 1000); got != 1000 {
+	if got := pace.RateUnder(1, 1000); got != 1000 {
 		t.Errorf("a rate of 1000 bytes/s is raised to %v", got)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"starling/coordinator/pace"
 	"starling/store/object"
 )
 
@@ -83,7 +84,7 @@ func (p *pass) meter(ctx context.Context, bytes int64) bool {
 	}
 	defer func() { <-p.d.turn }()
 	for p.err == nil && ctx.Err() == nil {
-		wait := p.d.bucket.take(time.Now(), bytes, p.d.rate())
+		wait := p.d.bucket.Take(time.Now(), bytes, p.d.rate())
 		if wait == 0 {
 			return true
 		}
@@ -123,7 +124,7 @@ func (p *pass) waitOrLearn(ctx context.Context, wait time.Duration) {
 
 // rate is the present rate of all passes together, bytes per second.
 func (d *Drainer) rate() float64 {
-	return rateUnder(d.opts.Deliverer.Pressure(), d.opts.BytesPerSecond)
+	return pace.RateUnder(d.opts.Deliverer.Pressure(), d.opts.BytesPerSecond)
 }
 
 // sizeOf is about what a hint takes on the wire.

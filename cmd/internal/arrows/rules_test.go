@@ -21,14 +21,15 @@ var rules = map[string]rule{
 	"gossip/state":       {pure: true, may: []string{"ring"}},
 	"coordinator/quorum": {pure: true, may: []string{"store/object", "store/version"}},
 	"coordinator/health": {pure: true},
+	"coordinator/pace":   {pure: true},
 	"antientropy/merkle": {pure: true},
 	"antientropy/purge":  {pure: true, may: []string{"ring", "store/object", "store/version"}},
 
 	"store":            {may: []string{"store/object", "store/version"}},
 	"gossip":           {may: []string{"ring", "gossip/state"}},
 	"coordinator":      {may: []string{"ring", "store/object", "store/version", "coordinator/quorum", "coordinator/health"}},
-	"coordinator/hint": {may: []string{"ring", "store/object", "store/version"}},
-	"antientropy":      {may: []string{"ring", "store/object", "store/version", "coordinator/quorum", "antientropy/merkle", "antientropy/purge"}},
+	"coordinator/hint": {may: []string{"ring", "coordinator/pace", "store/object", "store/version"}},
+	"antientropy":      {may: []string{"ring", "store/object", "store/version", "coordinator/quorum", "coordinator/pace", "antientropy/merkle", "antientropy/purge"}},
 
 	"coordinator/rpc": {may: []string{"coordinator", "coordinator/health", "antientropy", "antientropy/merkle", "store", "gossip/state", "ring", "store/object", "store/version"}},
 	"coordinator/api": {may: []string{"coordinator", "coordinator/health", "coordinator/hint", "antientropy", "store", "gossip/state", "ring", "store/object", "store/version"}},
