@@ -41,6 +41,29 @@ func (c *client) run(ctx context.Context) {
 	}
 }
 
+// fill writes each key that has nothing yet.
+func (c *client) fill(ctx context.Context) error {
+	c.follow()
+	for k := range c.keys {
+		for try := 1; c.keys[k].acked == 0; try++ {
+			var r Request
+			err := c.put(k, &r)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err != nil && try == fillTries {
+				return err
+			}
+			if err != nil {
+				c.failures++
+				c.pause(ctx)
+			}
+		}
+		c.failures = 0
+	}
+	return nil
+}
+
 // follow does what GoHome and FreshKeys asked for.
 func (c *client) follow() {
 	if n := c.all.homeward.Load(); n != c.homeward {

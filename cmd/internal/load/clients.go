@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -33,6 +34,8 @@ type ClientOptions struct {
 	Timeout time.Duration
 	// Consistency is the level of all requests. Default "quorum".
 	Consistency string
+	// Strict forbids nodes that stand in for owners (sloppy=false).
+	Strict bool
 	// Seed decides what is drawn.
 	Seed uint64
 }
@@ -45,6 +48,7 @@ const (
 	maxFailureNotes = 200
 	maxGenerations  = 1000 // of keys
 	maxEndpoints    = 255
+	fillTries       = 5
 )
 
 func (o ClientOptions) withDefaults() (ClientOptions, error) {
@@ -106,8 +110,12 @@ func NewClients(o ClientOptions) (*Clients, error) {
 	}
 	c := &Clients{
 		opts: o, epoch: time.Now(),
-		query: url.Values{"consistency": {o.Consistency}, "timeout": {o.Timeout.String()}}.Encode(),
 	}
+	query := url.Values{"consistency": {o.Consistency}, "timeout": {o.Timeout.String()}}
+	if o.Strict {
+		query.Set("sloppy", "false")
+	}
+	c.query = query.Encode()
 	for _, s := range o.Endpoints {
 		text := s
 		if !strings.Contains(text, "://") {
@@ -142,6 +150,18 @@ func (c *Clients) Run(ctx context.Context) {
 		wg.Go(func() { cl.run(ctx) })
 	}
 	wg.Wait()
+}
+
+// Fill writes every key that has no acknowledged put yet, without recording the
+// requests. It fails with the first put that fails [fillTries] times in a row.
+func (c *Clients) Fill(ctx context.Context) error {
+	var wg sync.WaitGroup
+	errs := make([]error, len(c.clients))
+	for i, cl := range c.clients {
+		wg.Go(func() { errs[i] = cl.fill(ctx) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 // Close lets go of idle connections.

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"starling/cmd/internal/load"
+	"starling/cmd/internal/load/internal/lab"
 )
 
 // The nodes that the faults strike, and what is expected.
@@ -28,7 +28,7 @@ const (
 // bench is one run of the plan.
 type bench struct {
 	opts    options
-	cluster *cluster
+	cluster *lab.Cluster
 	clients *load.Clients
 	rows    []row
 	// recoveries say how long after a node's return no hint was left.
@@ -57,12 +57,12 @@ type checked struct {
 }
 
 func newBench(ctx context.Context, o options) (*bench, error) {
-	c, err := openCluster(ctx, o.script)
+	c, err := lab.Open(ctx, o.script, 4)
 	if err != nil {
 		return nil, err
 	}
 	clients, err := load.NewClients(load.ClientOptions{
-		Endpoints: c.endpoints, Clients: o.clients, KeysEach: o.keys, ValueBytes: o.bytes, Seed: 1,
+		Endpoints: c.Endpoints, Clients: o.clients, KeysEach: o.keys, ValueBytes: o.bytes, Seed: 1,
 	})
 	return &bench{opts: o, cluster: c, clients: clients}, err
 }
@@ -108,9 +108,6 @@ func (b *bench) window(name string, from, till time.Time, goals ...float64) *row
 	return &b.rows[len(b.rows)-1]
 }
 
-// say tells what is going on.
-func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
-
 // killAndPause measures each fault next to a time without one: what else the
 // machine does then meets both alike.
 func (b *bench) killAndPause(ctx context.Context) error {
@@ -130,22 +127,22 @@ func (b *bench) killAndPause(ctx context.Context) error {
 }
 
 func (b *bench) measureHealthy(ctx context.Context) error {
-	say("warming up for %v, then %v without a fault", b.opts.warmUp, b.opts.healthy)
+	lab.Say("warming up for %v, then %v without a fault", b.opts.warmUp, b.opts.healthy)
 	b.clients.GoHome()
-	if err := await(ctx, time.Now().Add(b.opts.warmUp)); err != nil {
+	if err := lab.Await(ctx, time.Now().Add(b.opts.warmUp)); err != nil {
 		return err
 	}
 	from := time.Now()
-	before, err := b.cluster.replicaLatency(ctx)
+	before, err := replicaLatency(ctx, b.cluster)
 	if err != nil {
 		return err
 	}
-	if err := await(ctx, from.Add(b.opts.healthy)); err != nil {
+	if err := lab.Await(ctx, from.Add(b.opts.healthy)); err != nil {
 		return err
 	}
 	w := b.window("healthy", from, time.Now())
 	w.healthy, w.Answered = true, true
-	after, err := b.cluster.replicaLatency(ctx)
+	after, err := replicaLatency(ctx, b.cluster)
 	if err != nil {
 		return err
 	}
@@ -156,28 +153,28 @@ func (b *bench) measureHealthy(ctx context.Context) error {
 // fault strikes a node for a time, lets it return, and waits until no node
 // holds a hint.
 func (b *bench) fault(ctx context.Context, strike, mend string, node int, lasts time.Duration) error {
-	say("%s n%d, for %v", strike, node, lasts)
+	lab.Say("%s n%d, for %v", strike, node, lasts)
 	b.clients.FreshKeys()
 	struck := time.Now()
-	if err := b.cluster.node(ctx, strike, node); err != nil {
+	if err := b.cluster.Node(ctx, strike, node); err != nil {
 		return err
 	}
-	if err := await(ctx, struck.Add(lasts)); err != nil {
+	if err := lab.Await(ctx, struck.Add(lasts)); err != nil {
 		return err
 	}
-	say("%s n%d", mend, node)
+	lab.Say("%s n%d", mend, node)
 	b.clients.FreshKeys()
 	mended := time.Now()
 	name := fmt.Sprintf("%s n%d", strike, node)
 	b.window(name+", first 2 s", struck, struck.Add(onset))
 	b.window(name+", then", struck.Add(onset), mended, goalSuccess, goalFault)
-	if err := b.cluster.node(ctx, mend, node); err != nil {
+	if err := b.cluster.Node(ctx, mend, node); err != nil {
 		return err
 	}
 	if err := b.awaitHints(ctx, fmt.Sprintf("%s n%d", mend, node), mended); err != nil {
 		return err
 	}
-	if err := await(ctx, mended.Add(backWindow)); err != nil {
+	if err := lab.Await(ctx, mended.Add(backWindow)); err != nil {
 		return err
 	}
 	b.window(fmt.Sprintf("%s n%d", mend, node), mended, time.Now(), goalSuccess, 0)
@@ -199,7 +196,7 @@ func (b *bench) awaitHints(ctx context.Context, what string, since time.Time) er
 		case took > hintsWithin:
 			return fmt.Errorf("%v after %s there are still %d hints", took.Round(time.Second), what, left)
 		}
-		if err := await(ctx, time.Now().Add(pollInterval)); err != nil {
+		if err := lab.Await(ctx, time.Now().Add(pollInterval)); err != nil {
 			return err
 		}
 	}
@@ -209,7 +206,7 @@ func (b *bench) awaitHints(ctx context.Context, what string, since time.Time) er
 // out: what a coordinator was still sending when the clients ended may arrive
 // a little later.
 func (b *bench) check(ctx context.Context, when string) error {
-	say("checking every acknowledged write at all its owners")
+	lab.Say("checking every acknowledged write at all its owners")
 	until := time.Now().Add(checkWithin)
 	for {
 		found, err := b.clients.Verify(ctx)
@@ -220,7 +217,7 @@ func (b *bench) check(ctx context.Context, when string) error {
 			b.checks = append(b.checks, checked{when, found})
 			return nil
 		}
-		if err := await(ctx, time.Now().Add(10*pollInterval)); err != nil {
+		if err := lab.Await(ctx, time.Now().Add(10*pollInterval)); err != nil {
 			return err
 		}
 	}
@@ -232,22 +229,22 @@ func (b *bench) slowDown(ctx context.Context) error {
 	if b.delay < time.Millisecond {
 		return errors.New("the replicas are too quick to slow one down by a number of milliseconds")
 	}
-	say("starting n%d anew, with answers to other nodes delayed by %v", slowed, b.delay)
-	if err := b.cluster.node(ctx, "stop", slowed); err != nil {
+	lab.Say("starting n%d anew, with answers to other nodes delayed by %v", slowed, b.delay)
+	if err := b.cluster.Node(ctx, "stop", slowed); err != nil {
 		return err
 	}
-	return b.cluster.node(ctx, "start", slowed, "STARLING_TEST_REPLICA_DELAY="+b.delay.String())
+	return b.cluster.Node(ctx, "start", slowed, "STARLING_TEST_REPLICA_DELAY="+b.delay.String())
 }
 
 func (b *bench) measureSlow(ctx context.Context) error {
-	say("warming up for %v, then %v with the slow node", b.opts.warmUp, b.opts.slow)
+	lab.Say("warming up for %v, then %v with the slow node", b.opts.warmUp, b.opts.slow)
 	b.clients.GoHome()
 	b.clients.FreshKeys()
-	if err := await(ctx, time.Now().Add(b.opts.warmUp)); err != nil {
+	if err := lab.Await(ctx, time.Now().Add(b.opts.warmUp)); err != nil {
 		return err
 	}
 	from := time.Now()
-	if err := await(ctx, from.Add(b.opts.slow)); err != nil {
+	if err := lab.Await(ctx, from.Add(b.opts.slow)); err != nil {
 		return err
 	}
 	b.window(fmt.Sprintf("n%d slow", slowed), from, time.Now(), goalSuccess, goalSlow)
