@@ -56,6 +56,10 @@ bench: build ## measure against a bare net/http echo server on this machine
 bench-faults: build ## load five nodes while one is killed, paused, slowed; print what clients saw
 	deploy/local/faults.sh
 
+.PHONY: bench-grow
+bench-grow: build ## join, leave, replace and remove nodes under load; check every read and every acknowledged write
+	deploy/local/grow.sh
+
 .PHONY: cluster
 cluster: build ## build, start five local nodes, show a put and a get at each level
 	deploy/local/cluster.sh up
