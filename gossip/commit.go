@@ -43,6 +43,9 @@ func checkStep(old, next state.Member) error {
 	if next.ID != old.ID || next.Boot != old.Boot || next.Version != old.Version {
 		return fmt.Errorf("%w: an update may not change ID, Boot or Version", state.ErrInvalid)
 	}
+	if next.Heir != old.Heir {
+		return fmt.Errorf("%w: a member cannot name its own heir", state.ErrInvalid)
+	}
 	if next.State < old.State {
 		return fmt.Errorf("%w: a member cannot go back from %v to %v", state.ErrInvalid, old.State, next.State)
 	}
@@ -75,6 +78,31 @@ func (g *Gossip) Advance(id ring.NodeID, to state.Lifecycle) error {
 	}
 	r.State = to
 	return g.commit(cur.With(r), true)
+}
+
+// Replace removes a member that does not run any more and gives its seat in the ring to another, in one change. What is so
+// already is nil. It is ErrUnknownMember for strangers, state.ErrInvalid if dead is this node or has another heir, or if
+// heir is dead itself, is leaving or removed, or has replaced another. Whether dead runs is the caller's to find out.
+func (g *Gossip) Replace(dead, heir ring.NodeID) error {
+	g.commitMu.Lock()
+	defer g.commitMu.Unlock()
+	if err := g.stopped(); err != nil {
+		return err
+	}
+	if dead == g.self.ID {
+		return fmt.Errorf("%w: this node, %v, runs and cannot be replaced", state.ErrInvalid, dead)
+	}
+	cur := g.current.Load()
+	m, err := cur.Replace(dead, heir)
+	switch {
+	case errors.Is(err, state.ErrUnknownMember):
+		return fmt.Errorf("%w: %w", ErrUnknownMember, err)
+	case err != nil:
+		return err
+	case m.Hash() == cur.hash:
+		return nil
+	}
+	return g.commit(m, true)
 }
 
 // Merge takes in another node's map and returns the merged one: it serves a peer's exchange. A map of another cluster
@@ -161,7 +189,7 @@ func (g *Gossip) commit(m state.Map, here bool) error {
 	wake(g.toAnnounce)
 	wake(g.toSpread)
 	if r, _ := m.Member(g.self.ID); r.State == state.Removed {
-		_ = g.fail(removed(g.self))
+		_ = g.fail(removed(m, g.self))
 	}
 	return nil
 }

@@ -12,12 +12,22 @@
 // A node comes to its first map by [NewCluster] or by [Join]; with a map, [New] makes the component and [Gossip.Run]
 // runs it.
 //
+// # Names of new members
+//
+// A data directory makes a member; a node with an empty one is a new member, whatever its name was before. Where its
+// configured name, n3, belongs to another member that is not removed, it is refused, unless that member has the RPC
+// address of the node itself. Such a member cannot run: its disk was lost, or is not mounted. Then the node joins as n3-2, or
+// the first of such names that is free, and says so; the member n3 and its place in the ring are left to the
+// administrator. At later starts it goes by n3 as soon as that is free. A node that takes the place of a dead one
+// (Options.Replace) may have its name at once.
+//
 // # What callers owe
 //
 //   - Options.Save makes the map durable before it returns.
 //   - Options.Self.Boot was raised durably for this start and is not used by any other.
 //   - Run is called once; Close, if Run never is. Run's error ErrLostTime or ErrRemoved means that this node must not
 //     serve another request.
+//   - Nobody is replaced who runs: the caller of Replace asks it first, and Options.Replace is as good as such a call.
 //   - What an Exchanger reaches at the other side is Gossip.Merge, and its answer is the merged map.
 //
 // # Invariants

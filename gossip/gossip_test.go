@@ -37,6 +37,7 @@ func TestUpdateRules(t *testing.T) {
 			{"ID", func(m *state.Member) { m.ID[0]++ }, state.ErrInvalid},
 			{"Boot", func(m *state.Member) { m.Boot++ }, state.ErrInvalid},
 			{"Version", func(m *state.Member) { m.Version++ }, state.ErrInvalid},
+			{"heir", func(m *state.Member) { m.State, m.Heir = state.Removed, nodeID(2) }, state.ErrInvalid},
 			{"backwards", func(m *state.Member) { m.State = state.Joining }, state.ErrInvalid},
 			{"weight", func(m *state.Member) { m.Weight = 0 }, state.ErrInvalid},
 			{"taken name", func(m *state.Member) { m.Name = "n2" }, state.ErrNameTaken},

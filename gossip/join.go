@@ -35,9 +35,11 @@ type JoinOptions struct {
 	Addrs []string
 	// Fetch asks one address for its map.
 	Fetch Exchanger
-	// ID and Name are the node's own.
-	ID   ring.NodeID
-	Name string
+	// ID, Name and RPC are the node's own, as in Options.Self.
+	ID        ring.NodeID
+	Name, RPC string
+	// Replace, if not empty, is the name or ID of the member that the node is to replace; see [Options].
+	Replace string
 	// Cluster, if not zero, is the only cluster to join: the one the data directory belongs to.
 	Cluster [16]byte
 	// Partitions and Replicas are those the user insists on; 0 takes the cluster's.
@@ -49,7 +51,8 @@ type JoinOptions struct {
 // Join asks the join addresses, for as long as ctx allows, until a node answers that belongs to a cluster, and returns
 // that cluster's map. It changes nothing there: the caller saves the map and gives it to New, which adds the node. It
 // never creates a cluster. It gives up at once where waiting cannot help: state.ErrSettings if the cluster has other
-// Partitions or Replicas, or this build cannot serve it; state.ErrNameTaken; state.ErrForeignCluster; ErrRemoved.
+// Partitions or Replicas, or this build cannot serve it; state.ErrNameTaken; state.ErrForeignCluster; ErrRemoved;
+// state.ErrUnknownMember or state.ErrInvalid if the node cannot replace whom it is to replace.
 func Join(ctx context.Context, o JoinOptions) (state.Map, error) {
 	if o.Fetch == nil {
 		return state.Map{}, fmt.Errorf("%w: Fetch is needed", ErrOptions)
@@ -101,10 +104,17 @@ func (o JoinOptions) accept(m state.Map) error {
 	if err := s.Validate(); err != nil {
 		return err
 	}
-	if r, ok := m.Member(o.ID); ok && r.State == state.Removed {
-		return removed(r)
+	self := state.Member{ID: o.ID, Name: o.Name, RPC: o.RPC, State: state.Joining}
+	var replaced ring.NodeID
+	if o.Replace != "" {
+		r, err := m.Find(o.Replace)
+		if err != nil {
+			return fmt.Errorf("gossip: whom to replace: %w", err)
+		}
+		replaced = r.ID
 	}
-	return m.CheckName(o.Name, o.ID)
+	_, err := enter(m, self, replaced)
+	return err
 }
 
 // askAll asks all addresses at once and returns the first map with settings, or why there is none.

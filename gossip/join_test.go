@@ -113,9 +113,13 @@ func (f exchangeFunc) Exchange(ctx context.Context, addr string, mine state.Map)
 
 func TestJoinRefuses(t *testing.T) {
 	taken := state.Member{ID: nodeID(1), Name: "n1", Weight: 100, State: state.Active, Boot: 1, Version: 1<<32 | 1}
+	taken.RPC = "10.0.0.1:4701"
 	gone := taken
 	gone.ID, gone.Name, gone.State = nodeID(2), "n2", state.Removed
 	m := state.Map{Settings: testSettings()}.With(taken).With(gone)
+	heir := gone
+	heir.Heir = nodeID(1)
+	replaced := m.With(heir)
 	newer := m
 	newer.Settings.HashVersion = 2
 	for _, tc := range []struct {
@@ -130,6 +134,13 @@ func TestJoinRefuses(t *testing.T) {
 		{"the cluster of the directory", m, func(o *JoinOptions) { o.Cluster = m.Settings.Cluster }, nil, ""},
 		{"the name of a removed member", m, func(o *JoinOptions) { o.Name = "n2" }, nil, ""},
 		{"its own name and ID", m, func(o *JoinOptions) { o.ID, o.Name = nodeID(1), "n1" }, nil, ""},
+		{"a member to replace", m, func(o *JoinOptions) { o.Replace = "n1" }, nil, ""},
+		{"it and its name", m, func(o *JoinOptions) { o.Replace, o.Name = nodeID(1).String(), "n1" }, nil, ""},
+		{"a removed one to replace", m, func(o *JoinOptions) { o.Replace = "n2" }, nil, ""},
+		{"a stranger to replace", m, func(o *JoinOptions) { o.Replace = "n7" }, state.ErrUnknownMember, "n1 (" + nodeID(1).String() + ", active)"},
+		{"one that is replaced", replaced, func(o *JoinOptions) { o.Replace = "n2" }, state.ErrInvalid, "was replaced by"},
+		{"itself", m, func(o *JoinOptions) { o.ID, o.Replace = nodeID(2), "n2" }, ErrRemoved, "empty data directory"},
+		{"the name of a lost disk", m, func(o *JoinOptions) { o.Name, o.RPC = "n1", "10.0.0.1:4701" }, nil, ""},
 		{"other partitions", m, func(o *JoinOptions) { o.Partitions = 1024 }, state.ErrSettings, "configure 16, or none"},
 		{"other replicas", m, func(o *JoinOptions) { o.Replicas = 2 }, state.ErrSettings, "configure 3, or none"},
 		{"a taken name", m, func(o *JoinOptions) { o.Name = "n1" }, state.ErrNameTaken, "choose another name"},

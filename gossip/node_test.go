@@ -3,6 +3,7 @@ package gossip
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +21,8 @@ type node struct {
 
 	mu      sync.Mutex
 	seeds   []string
+	replace ring.NodeID
+	logger  *slog.Logger
 	disk    state.Map
 	saves   int
 	saveErr error
@@ -65,7 +68,7 @@ func (d *node) saved() state.Map {
 
 func (d *node) options() Options {
 	return Options{Self: d.self, Map: d.saved(), Save: d.save, Exchanger: exchanger{d.net, d.ip},
-		Seeds: d.seeds, Transport: d.host}
+		Seeds: d.seeds, Transport: d.host, Replace: d.replace, Logger: d.logger}
 }
 
 // start boots the process, which must come up.
@@ -149,7 +152,7 @@ func (d *node) join(addrs ...string) {
 }
 
 func (d *node) joinOptions(addrs ...string) JoinOptions {
-	return JoinOptions{Addrs: addrs, Fetch: exchanger{d.net, d.ip}, ID: d.self.ID, Name: d.self.Name}
+	return JoinOptions{Addrs: addrs, Fetch: exchanger{d.net, d.ip}, ID: d.self.ID, Name: d.self.Name, RPC: d.self.RPC}
 }
 
 // cluster starts n nodes that belong together.

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"starling/gossip/state"
+	"starling/ring"
 )
 
 // Errors of this package, wrapped with what happened and what to do about it.
@@ -53,6 +54,9 @@ type Options struct {
 	// State and Settled bits are used only if Map has no record of the ID; a zero State is then Joining. If Gossip is
 	// empty, or its port is 0, it is completed from the address that was bound.
 	Self state.Member
+	// Replace, if not zero, is a member that does not run any more and whose seat this node takes when it becomes a member:
+	// one saved change adds the one and removes the other. Later starts find it done.
+	Replace ring.NodeID
 	// Map is what was saved last, or what Join or NewCluster returned. It must have settings.
 	Map state.Map
 	// Save makes a map durable. It is called for every change, one call at a time, and blocks whoever caused it.

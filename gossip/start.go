@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"starling/gossip/state"
+	"starling/ring"
 )
 
 // Settings of a new cluster that the user leaves open.
@@ -37,8 +38,9 @@ func NewCluster(s state.Settings, self state.Member) (state.Map, error) {
 }
 
 // New makes this start's record, saves the map with it, and binds the gossip address. It is ErrLostTime or ErrRemoved
-// if the map already says so, ErrNameTaken if this node was renamed to another member's name. The caller then calls
-// Run, or Close if it never gets there.
+// if the map already says so, state.ErrNameTaken if this node goes by another member's name; the documentation of the
+// package has the exceptions. With Options.Replace it is state.ErrUnknownMember or state.ErrInvalid if this node is new
+// and cannot replace that member. The caller then calls Run, or Close if it never gets there.
 func New(o Options) (*Gossip, error) {
 	o, err := o.complete()
 	if err != nil {
@@ -57,11 +59,12 @@ func New(o Options) (*Gossip, error) {
 
 func newGossip(o Options, t *transport) (*Gossip, error) {
 	o.Self.Gossip = t.advertised
-	m, err := startRecord(o.Map, o.Self)
+	m, err := startRecord(o.Map, o.Self, o.Replace)
 	if err != nil {
 		return nil, err
 	}
 	self, _ := m.Member(o.Self.ID)
+	warnOfName(o.Logger, o.Map, self, o.Self.Name)
 	g := &Gossip{
 		opt:        o,
 		self:       self,
@@ -88,16 +91,13 @@ func newGossip(o Options, t *transport) (*Gossip, error) {
 }
 
 // startRecord is the map with this start's record of this node.
-func startRecord(m state.Map, self state.Member) (state.Map, error) {
-	old, known := m.Member(self.ID)
+func startRecord(m state.Map, self state.Member, replace ring.NodeID) (state.Map, error) {
 	self.Version = state.FirstVersion(self.Boot)
-	if known {
-		switch {
-		case old.Boot > self.Boot:
+	if old, known := m.Member(self.ID); known {
+		if old.Boot > self.Boot {
 			return m, lostTime(self, fmt.Sprintf("the cluster map knows start %d of it", old.Boot))
-		case old.State == state.Removed:
-			return m, removed(self)
-		case old.Version >= self.Version:
+		}
+		if old.Version >= self.Version {
 			// NewCluster wrote this start's first version.
 			self.Version = old.Version + 1
 		}
@@ -105,15 +105,12 @@ func startRecord(m state.Map, self state.Member) (state.Map, error) {
 	} else if self.State == 0 {
 		self.State = state.Joining
 	}
-	if err := self.Validate(); err != nil {
+	m, err := enter(m, self, replace)
+	if err != nil {
 		return m, err
 	}
-	if !known || old.Name != self.Name {
-		if err := m.CheckName(self.Name, self.ID); err != nil {
-			return m, err
-		}
-	}
-	return m.With(self), nil
+	self, _ = m.Member(self.ID)
+	return m, self.Validate()
 }
 
 func lostTime(self state.Member, what string) error {
@@ -122,7 +119,13 @@ func lostTime(self state.Member, what string) error {
 		"another name", ErrLostTime, self.Boot, self.Name, self.ID, what)
 }
 
-func removed(self state.Member) error {
-	return fmt.Errorf("%w: %s (%v) cannot come back under its old identity: to use this machine again, start it with an "+
-		"empty data directory, as a new member", ErrRemoved, self.Name, self.ID)
+// removed says that this node cannot go on, and who has its seat.
+func removed(m state.Map, self state.Member) error {
+	how := ""
+	if r, _ := m.Member(self.ID); !r.Heir.IsZero() {
+		heir, _ := m.Member(r.Heir)
+		how = fmt.Sprintf(": %s (%v) has replaced it", heir.Name, r.Heir)
+	}
+	return fmt.Errorf("%w%s: %s (%v) cannot come back under its old identity: to use this machine again, start it with an "+
+		"empty data directory, as a new member", ErrRemoved, how, self.Name, self.ID)
 }

@@ -11,8 +11,12 @@
 // [Placement] finds those who have not yet. A node
 //
 //   - sets its settled bit of a partition only when it holds all that the owners hold and a majority of the owners, with
-//     every one that is alive, confirmed before that to see it as pending;
+//     every one that is alive, confirmed before that to see it as pending, by the stamp that is its own still;
+//   - waits for its turn ([View.Turn]) to do so where the partition has fewer owners than N ([View.Short]), and has had it
+//     confirmed by every other pending node as well;
 //   - clears its bit of a partition before it drops data of it or when it lost some, and sets it again in no other way;
+//   - clears it, being displaced, only when all owners confirmed to see it so, by the stamp that is its own still; and
+//     where the partition is short, only after it listed its data since then, and gave the owners what they lacked;
 //   - knows its own bits at once: it refuses a request whose stamp differs from that of its own view.
 //
 // # Invariants
@@ -31,6 +35,8 @@
 //  6. Hash, the placement and the stamp are formats that nodes and stores of different versions share. Files in
 //     testdata freeze them.
 //  7. The lists of a Placement are disjoint, hold all targets and all settled members, and have at most N owners.
+//  8. A member that takes the seat of one that is gone, with its zone and weight, has its place in every order; nothing else
+//     moves. Without seats, a member's seat is its ID.
 //
 // # Placement
 //
@@ -50,7 +56,7 @@
 // node at its bound takes no more. The score being the preference of both sides, the result is their only stable
 // matching (Gale, Shapley 1962), which hardly changes when one node comes or goes: a node keeps its best partitions
 // and hands on its worst, which are the ones that a newcomer would have taken first. The bound of a node is the
-// promised one less up to 7/16 of a partition drawn from its ID: as clusters grow, nodes then step down to a lower bound at
+// promised one less up to 7/16 of a partition drawn from its seat: as clusters grow, nodes then step down to a lower bound at
 // different joins and not all at one.
 //
 // Repair. Partitions that found all their possible targets at their bounds get one along a chain of exchanges, and a
@@ -94,29 +100,65 @@
 //
 // # Why reads meet writes
 //
-// Let S be the settled nodes of a partition. The owners O are the first N of S in Order, or all of S where it is smaller;
-// the pending P are targets outside of S; the displaced D are the rest of S. A write needs W + |P| + |D|
-// acknowledgements of O ∪ P ∪ D; a read needs R answers of O; R + W > N.
+// Let S be the settled nodes of a partition. The owners O are the first N of S in Order, or all of S where it is
+// smaller, or one fewer where draining nodes are to go (see below); the pending P are targets outside of S; the
+// displaced D are the rest of S. A write needs W + |P| + |D| acknowledgements of O ∪ P ∪ D; a read needs R answers of
+// O.
 //
-// Lemma: among any nodes T ⊆ O ∪ P ∪ D, at least W + |T| - |O| have acknowledged, since all but |O| - W of the writers
-// have. So a read that takes its R answers from such a T meets the write if |O| <= N: R + W + |T| - |O| > |T|.
+// Lemma: among any nodes T ⊆ O ∪ P ∪ D, at least W + |T| - |O| have acknowledged, since all but |O| - W of the
+// writers have. So a read that takes its R answers from such a T meets the write if R + W > |O|, the owners of the
+// writer: R + W + |T| - |O| > |T|. Numbers with R + W > N do this for all views. Majorities, of the owners that the
+// reader sees and of those that the writer sees, do it unless the reader sees fewer than the writer by two or more.
+// That this cannot be while it matters is shown below; here it is taken for granted.
 //
 // A reader that is behind the writer: the answers come from its owners, who were settled in its view. Those whose bit
-// changed since refuse, as their own stamp differs. The others are settled in the writer's view too, so they are such a T.
-// Nothing else matters: neither how many rings and bits lie between the two views, nor who knows of them.
+// changed since refuse, as their own stamp differs. The others are settled in the writer's view too, so they are such
+// a T. Nothing else matters: neither how many rings and bits lie between the two views, nor who knows of them.
 //
-// A reader that is ahead of the writer: its owners were settled in the writer's view, or settled since. If the writer saw
-// the latter as pending, they are such a T. If not, they settled by the rule above: a majority of the owners had
+// A reader that is ahead of the writer: its owners were settled in the writer's view, or settled since. If the writer
+// saw the latter as pending, they are such a T. If not, they settled by the rule above: a majority of the owners had
 // confirmed them as pending. From then on these refuse the writer's older stamp, and no majority is left that does
-// not; and a write before that reached one of that majority, from whom the settling node copied. (For W below a majority this needs
-// N-W+1 confirmations.)
+// not; and a write before that reached one of that majority, from whom the settling node copied. (For W below a
+// majority this needs N-W+1 confirmations.)
 //
 // The least case is one pending node x that settles. Where O has N nodes, x displaces one of them, o. A write under
-// the old placement had both O and O ∪ {x} \ {o} among its writers, one under the new placement too, o being displaced: by
-// the lemma with |T| = N, W of either have it, and every R of either meet these. Where O is smaller, it grows to
-// O ∪ {x}: W + 1 of that have an older write; W - 1 of O have a newer one, which R of its at most N - 1 nodes meet.
+// the old placement had both O and O ∪ {x} \ {o} among its writers, one under the new placement too, o being
+// displaced: by the lemma with |T| = N, W of either have it, and every R of either meet these. Where O is smaller, it
+// grows to O ∪ {x}: W + 1 of that have an older write; W - 1 of O have a newer one, which R of its at most N - 1
+// nodes meet.
 //
 // The displaced nodes are counted because a ring may change again before they clear their bits: a join that is
-// followed by a leave can make them owners again at once, without any transfer. A displaced node clears its bit as soon as it
-// notices; its data it may drop later.
+// followed by a leave can make them owners again at once, without any transfer. A displaced node clears its bit as
+// soon as it notices that all owners see it so; its data it may drop later.
+//
+// # When there are few nodes
+//
+// A cluster of fewer than N members, or one that is to become one, has fewer owners than N, and a majority of the
+// owners depends on their number. A majority of n meets one of n+1, in whole numbers n/2+1 + (n+1)/2+1 > n+1, but not
+// one of n+2: a read of the one owner a misses what b and c of {a, b, c} acknowledged. So the number changes by one
+// at a time, and a second step waits until the views before the first are of no use any more.
+//
+// It goes down where the targets are fewer than N and all are settled. What else is settled then drains, and the
+// owners are min(|S|, N) - 1, or the targets if these are more; the others are displaced. The next step down comes
+// when one of these, y, clears its bit: when all owners have confirmed the stamp, and then were given what y had and
+// they lacked. Take a write under n owners, and m <= n-2 owners after that. The confirming nodes and y refuse it
+// since they go by the newer stamp. If y had it when it listed its data, all owners have it. If not, the lemma for
+// the m owners and y says that W + m + 1 - n of the owners have it: at most n - 1 - W lack it, one fewer for every
+// further node that has gone so, and this is less than a majority of m.
+//
+// It goes up when a pending node x settles under n < N owners: most of these have confirmed a view with n owners and
+// x the first of the pending nodes. A reader who sees n-1 is refused by them and finds no majority among the (n+1)/2
+// - 1 others; one who sees fewer found none any more when the number came to n. And x goes alone: who is pending with
+// it has confirmed that x comes first, by a stamp that is still its own, and settles after x under n+1 owners, who
+// must confirm it anew; so must they for anyone who becomes pending later. A pending node that does not answer thus
+// holds those up that are pending with it, until it is back or removed. (A write needs it there, or a hint for it, in
+// most of these cases too.)
+//
+// A member that is removed while it is an owner, or that lost its data, takes a step down as well, without having
+// handed over what it held. That is for an administrator to weigh: two such steps at once can hide a write that both
+// of them had acknowledged, as they would if the disks were lost.
+//
+// TestMajoritiesMeet goes through all that can happen to one write and one read in clusters of three and four nodes
+// that shrink and grow by two nodes at once, and finds the read that misses the write if any of these rules is left
+// out.
 package ring

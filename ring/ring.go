@@ -52,13 +52,25 @@ type Member struct {
 	Weight uint32
 	// Draining nodes are ranked, since they may still hold data, but are never targets.
 	Draining bool
+	// Seat is what the ring ranks the member by in place of its ID, unless it is zero. A member that takes the seat of
+	// one that is gone, with the same zone and weight, is a target where that one was, and nothing else moves.
+	Seat NodeID
+}
+
+// seat is what the member is ranked by.
+func (m Member) seat() NodeID {
+	if m.Seat.IsZero() {
+		return m.ID
+	}
+	return m.Seat
 }
 
 // Ring is the placement of all partitions on a set of members. It is immutable and safe for concurrent use.
 type Ring struct {
 	cfg     Config
-	members []Member // sorted by ID
+	members []Member // sorted by seat
 	ids     []NodeID // of members
+	byID    []uint16 // the indexes of members, sorted by ID
 	width   int      // targets of every partition: min(N, members that are not draining)
 	order   []uint16 // Q rows of all members' indexes in order: targets first
 	targets []NodeID // Q rows of width
@@ -71,18 +83,19 @@ func New(cfg Config, members []Member) (*Ring, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	sorted := slices.Clone(members)
-	slices.SortFunc(sorted, func(a, b Member) int { return a.ID.Compare(b.ID) })
-	if err := checkMembers(sorted); err != nil {
+	if err := checkMembers(members); err != nil {
 		return nil, err
 	}
-	r := &Ring{cfg: cfg, members: sorted, ids: make([]NodeID, len(sorted))}
+	sorted := slices.Clone(members)
+	slices.SortFunc(sorted, func(a, b Member) int { return a.seat().Compare(b.seat()) })
+	r := &Ring{cfg: cfg, members: sorted, ids: make([]NodeID, len(sorted)), byID: make([]uint16, len(sorted))}
 	for i, m := range sorted {
-		r.ids[i] = m.ID
+		r.ids[i], r.byID[i] = m.ID, uint16(i)
 		if !m.Draining {
 			r.width++
 		}
 	}
+	slices.SortFunc(r.byID, func(a, b uint16) int { return r.ids[a].Compare(r.ids[b]) })
 	r.width = min(r.width, cfg.Replicas)
 	r.fill(place(cfg.Partitions, r.width, sorted))
 	return r, nil
@@ -108,19 +121,23 @@ func (r *Ring) fill(p *placer) {
 	}
 }
 
-func checkMembers(sorted []Member) error {
-	if len(sorted) > MaxMembers {
-		return fmt.Errorf("%w: %d members, at most %d", ErrMember, len(sorted), MaxMembers)
+func checkMembers(members []Member) error {
+	if len(members) > MaxMembers {
+		return fmt.Errorf("%w: %d members, at most %d", ErrMember, len(members), MaxMembers)
 	}
-	for i, m := range sorted {
-		switch {
+	ids, seats := make(map[NodeID]bool, len(members)), make(map[NodeID]NodeID, len(members))
+	for _, m := range members {
+		switch other, taken := seats[m.seat()]; {
 		case m.ID.IsZero():
 			return fmt.Errorf("%w: the zero node ID", ErrMember)
 		case m.Weight < 1 || m.Weight > MaxWeight:
 			return fmt.Errorf("%w: %v has weight %d: want 1 to %d", ErrMember, m.ID, m.Weight, MaxWeight)
-		case i > 0 && sorted[i-1].ID == m.ID:
+		case ids[m.ID]:
 			return fmt.Errorf("%w: %v is there twice", ErrMember, m.ID)
+		case taken:
+			return fmt.Errorf("%w: %v and %v have one seat", ErrMember, other, m.ID)
 		}
+		ids[m.ID], seats[m.seat()] = true, m.ID
 	}
 	return nil
 }
@@ -129,7 +146,13 @@ func checkMembers(sorted []Member) error {
 func (r *Ring) Config() Config { return r.cfg }
 
 // Members are the members sorted by ID. The caller may modify the slice.
-func (r *Ring) Members() []Member { return slices.Clone(r.members) }
+func (r *Ring) Members() []Member {
+	members := make([]Member, len(r.members))
+	for at, i := range r.byID {
+		members[at] = r.members[i]
+	}
+	return members
+}
 
 // Has reports whether id is a member.
 func (r *Ring) Has(id NodeID) bool {
@@ -169,5 +192,9 @@ func (r *Ring) row(p int) []uint16 {
 
 // index is the place of id in members.
 func (r *Ring) index(id NodeID) (int, bool) {
-	return sort.Find(len(r.ids), func(i int) int { return id.Compare(r.ids[i]) })
+	at, ok := sort.Find(len(r.byID), func(at int) int { return id.Compare(r.ids[r.byID[at]]) })
+	if !ok {
+		return 0, false
+	}
+	return int(r.byID[at]), true
 }

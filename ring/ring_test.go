@@ -30,7 +30,13 @@ func TestNewRefuses(t *testing.T) {
 	twice[2].ID = twice[0].ID
 	light, heavy := equals(1, 3), equals(1, 3)
 	light[1].Weight, heavy[1].Weight = 0, MaxWeight+1
+	seats, seated := equals(1, 3), equals(1, 3)
+	seats[0].Seat, seats[1].Seat = names(2, 1)[0], names(2, 1)[0]
+	seated[2].Seat = seated[0].ID
+	apart := equals(1, 3)
+	apart[2].ID, apart[2].Seat = apart[0].ID, apart[2].ID
 	for name, members := range map[string][]Member{
+		"one seat": seats, "another's own seat": seated, "twice on different seats": apart,
 		"twice": twice, "zero ID": {{Weight: 100}}, "no weight": light, "too heavy": heavy, "too many": equals(1, MaxMembers+1),
 	} {
 		if _, err := New(cfg, members); !errors.Is(err, ErrMember) {

@@ -34,12 +34,13 @@ func negLog2(x uint64) uint64 {
 }
 
 // rankOf lists, for every partition, its place (0 to Q-1) in the node's own ranking of all partitions, and the low half
-// of the pair's hash. The ranking is the order of the hashes of (ID, partition): it depends on nothing but the ID and Q.
-func rankOf(id NodeID, ranks []uint16, ties []uint32, scratch []uint64) {
-	var pair [len(id) + 4]byte
-	copy(pair[:], id[:])
+// of the pair's hash. The ranking is the order of the hashes of (seat, partition): it depends on nothing but the seat
+// and Q.
+func rankOf(seat NodeID, ranks []uint16, ties []uint32, scratch []uint64) {
+	var pair [len(seat) + 4]byte
+	copy(pair[:], seat[:])
 	for p := range ranks {
-		binary.BigEndian.PutUint32(pair[len(id):], uint32(p))
+		binary.BigEndian.PutUint32(pair[len(seat):], uint32(p))
 		h := xxhash.Sum64(pair[:])
 		ties[p] = uint32(h)
 		scratch[p] = h&^0xffff | uint64(p) // p < MaxPartitions = 2^16
@@ -80,7 +81,7 @@ func rank(partitions int, members []Member, rates []uint64) []candidate {
 	}
 	ranks, ties, scratch := make([]uint16, partitions), make([]uint32, partitions), make([]uint64, partitions)
 	for i, m := range members {
-		rankOf(m.ID, ranks, ties, scratch)
+		rankOf(m.seat(), ranks, ties, scratch)
 		for p, r := range ranks {
 			// logs <= 2^45 and rates >= 2^16, so the quotient fits.
 			score, _ := bits.Div64(logs[r]>>32, logs[r]<<32, rates[i])

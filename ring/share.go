@@ -18,9 +18,9 @@ type quota struct {
 }
 
 // newQuota bounds a member that fairly keeps the fraction f of all partitions. The bound is the promised 1.10 × share,
-// less up to 7/16 of a partition drawn from the ID where more than two partitions are left to spare: the bounds of
+// less up to 7/16 of a partition drawn from the seat where more than two partitions are left to spare: the bounds of
 // different nodes then step down at different cluster sizes, not all at the same join.
-func newQuota(partitions int, f fraction, id NodeID) quota {
+func newQuota(partitions int, f fraction, seat NodeID) quota {
 	hi, lo := bits.Mul64(f.num, uint64(partitions)<<shareBits)
 	share, rest := bits.Div64(hi, lo, f.den)
 	whole := int(share >> shareBits)
@@ -30,7 +30,7 @@ func newQuota(partitions int, f fraction, id NodeID) quota {
 	}
 	slack := share / 10
 	dither := min((max(slack, 2<<shareBits)-2<<shareBits)/4, 7<<shareBits/16)
-	slack -= scale(dither, xxhash.Sum64(id[:])>>32, 1<<32)
+	slack -= scale(dither, xxhash.Sum64(seat[:])>>32, 1<<32)
 	return quota{
 		share:   share,
 		ceiling: min(partitions, max(up, int((share+slack)>>shareBits))),

@@ -15,12 +15,14 @@ import (
 // them; the package's documentation says why that is enough.
 type Placement struct {
 	Partition int
-	// Owners are the first N settled nodes in Order, fewer if fewer are settled: they vote in reads and writes.
+	// Owners are the first settled nodes in Order: they vote in reads and writes. There are N of them, or all settled ones
+	// if these are fewer. Where the ring has fewer than N targets, they are all settled, and draining nodes are settled
+	// as well, the owners are one fewer, but never fewer than the targets: so the draining nodes go one by one.
 	Owners []NodeID
 	// Pending are the targets that are not settled yet, in Order.
 	Pending []NodeID
-	// Displaced are the settled nodes that are not among Owners, in Order. A node is displaced until it clears its settled
-	// bit: up to then another ring could make it an owner again.
+	// Displaced are the settled nodes that are not among Owners, in Order, draining ones included. A node is displaced until
+	// it clears its settled bit: up to then another ring could make it an owner again.
 	Displaced []NodeID
 	// Stamp is a hash of the three lists and the view's fence, never 0. Every replica request carries it, and a replica
 	// whose own differs refuses.
@@ -62,15 +64,14 @@ func NewFencedView(r *Ring, fence uint64, settled func(id NodeID, p int) bool) *
 	var owners, pending, displaced []NodeID
 	for p := range partitions {
 		owners, pending, displaced = owners[:0], pending[:0], displaced[:0]
+		voters := r.voters(v.ask(settled, p))
 		for place, i := range r.row(p) {
 			id := r.ids[i]
-			switch complete := settled(id, p); {
-			case complete && len(owners) < r.cfg.Replicas:
+			switch complete := v.isSettled(p, int(i)); {
+			case complete && len(owners) < voters:
 				owners = append(owners, id)
-				v.settled.set(p*members + int(i))
 			case complete:
 				displaced = append(displaced, id)
-				v.settled.set(p*members + int(i))
 			case place < r.width:
 				pending = append(pending, id)
 			}
@@ -82,6 +83,31 @@ func NewFencedView(r *Ring, fence uint64, settled func(id NodeID, p int) bool) *
 		v.placements[p] = pl
 	}
 	return v
+}
+
+// ask notes who is settled in partition p, and counts all and the targets among them.
+func (v *View) ask(settled func(id NodeID, p int) bool, p int) (all, targets int) {
+	r := v.ring
+	for place, i := range r.row(p) {
+		if !settled(r.ids[i], p) {
+			continue
+		}
+		v.settled.set(p*len(r.members) + int(i))
+		all++
+		if place < r.width {
+			targets++
+		}
+	}
+	return all, targets
+}
+
+// voters is how many of the settled nodes own a partition at most. Owners that are to go where the ring has fewer than N
+// targets leave one at a time: a quorum of two fewer could miss what a quorum of the others has.
+func (r *Ring) voters(settled, settledTargets int) int {
+	if r.width == 0 || settledTargets < r.width {
+		return r.cfg.Replicas
+	}
+	return max(r.width, min(settled, r.cfg.Replicas)-1)
 }
 
 // keep appends a list to lists and returns the copy as well, with no room to append to.
@@ -106,11 +132,11 @@ func (v *View) Placement(p int) Placement { return v.placements[p] }
 // pending nodes. The displaced ones are among them, by rank: a reader may well ask them, a writer has them already.
 func (v *View) Fallbacks(p int) iter.Seq[NodeID] {
 	return func(yield func(NodeID) bool) {
-		r, settled := v.ring, 0
+		r, settled, owners := v.ring, 0, len(v.placements[p].Owners)
 		for place, i := range r.row(p) {
 			if v.isSettled(p, int(i)) {
 				settled++
-				if settled <= r.cfg.Replicas {
+				if settled <= owners {
 					continue // an owner
 				}
 			} else if place < r.width {
@@ -121,6 +147,25 @@ func (v *View) Fallbacks(p int) iter.Seq[NodeID] {
 			}
 		}
 	}
+}
+
+// Short says whether partition p has fewer owners than N, so that its owners, and with them its quorums, become more or
+// fewer when a node sets or clears its bit. More is asked of such a node then; see the duties in the documentation of
+// the package.
+func (v *View) Short(p int) bool { return len(v.placements[p].Owners) < v.ring.cfg.Replicas }
+
+// Turn says whether id, pending for partition p, is the one to settle next: where the partition is [View.Short] that is
+// the first of Pending alone.
+func (v *View) Turn(id NodeID, p int) bool {
+	pending := v.placements[p].Pending
+	return slices.Contains(pending, id) && (!v.Short(p) || pending[0] == id)
+}
+
+// Draining says whether id is a draining member. A writer leaves no hint with such a node, which is about to go; a
+// reader still finds there what it kept before.
+func (v *View) Draining(id NodeID) bool {
+	i, ok := v.ring.index(id)
+	return ok && v.ring.members[i].Draining
 }
 
 // PendingFor lists the partitions, ascending, that id is pending for.

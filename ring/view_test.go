@@ -31,10 +31,11 @@ func TestPlacementLists(t *testing.T) {
 	eachView(t, func(t *testing.T, v *View, settled func(NodeID, int) bool) {
 		r := v.Ring()
 		for p := range r.Config().Partitions {
+			voters := naiveVoters(r, p, settled)
 			var owners, pending, displaced, fallbacks []NodeID
 			for id := range r.Order(p) {
 				switch {
-				case settled(id, p) && len(owners) < r.Config().Replicas:
+				case settled(id, p) && len(owners) < voters:
 					owners = append(owners, id)
 					continue
 				case settled(id, p):
@@ -62,6 +63,83 @@ func TestPlacementLists(t *testing.T) {
 			if writers := pl.AppendWriters(nil); !slices.Equal(writers, slices.Concat(owners, pending, displaced)) || pl.Extra() != len(pending)+len(displaced) {
 				t.Errorf("partition %d: writers %v, %d extra", p, writers, pl.Extra())
 			}
+		}
+	})
+}
+
+// naiveVoters is the number of owners as the documentation of Placement has it.
+func naiveVoters(r *Ring, p int, settled func(NodeID, int) bool) int {
+	whole := slices.DeleteFunc(slices.Collect(r.Order(p)), func(id NodeID) bool { return !settled(id, p) })
+	voters, targets := min(len(whole), r.Config().Replicas), r.Targets(p)
+	for _, id := range targets {
+		if !slices.Contains(whole, id) {
+			return voters
+		}
+	}
+	if len(targets) > 0 && len(targets) < voters {
+		voters--
+	}
+	return voters
+}
+
+// TestOwnersLeaveOneByOne: three nodes of three, two of which leave at once.
+func TestOwnersLeaveOneByOne(t *testing.T) {
+	members := equals(1, 3)
+	members[1].Draining, members[2].Draining = true, true
+	r := mustNew(t, Config{8, 3}, members)
+	for p := range 8 {
+		order := slices.Collect(r.Order(p))
+		for _, c := range []struct{ settled, owners, displaced int }{{3, 2, 1}, {2, 1, 1}, {1, 1, 0}} {
+			v := NewView(r, func(id NodeID, _ int) bool { return slices.Contains(order[:c.settled], id) })
+			pl := v.Placement(p)
+			if !slices.Equal(pl.Owners, order[:c.owners]) || !slices.Equal(pl.Displaced, order[c.owners:c.settled]) || len(pl.Displaced) != c.displaced {
+				t.Errorf("partition %d, %d settled: %+v of %v", p, c.settled, pl, order)
+			}
+			if !v.Short(p) {
+				t.Errorf("partition %d, %d owners of 3: not short", p, c.owners)
+			}
+		}
+		// Nobody goes while the one that stays is not settled, or if nobody stays.
+		v := NewView(r, func(id NodeID, _ int) bool { return id != members[0].ID })
+		if pl := v.Placement(p); len(pl.Owners) != 2 || !slices.Equal(pl.Pending, []NodeID{members[0].ID}) {
+			t.Errorf("partition %d: %+v", p, pl)
+		}
+	}
+	members[0].Draining = true
+	v := NewView(mustNew(t, Config{8, 3}, members), func(NodeID, int) bool { return true })
+	for p := range 8 {
+		if pl := v.Placement(p); len(pl.Owners) != 3 || v.Short(p) {
+			t.Errorf("partition %d of a cluster that leaves as a whole: %+v", p, pl)
+		}
+	}
+}
+
+func TestTurns(t *testing.T) {
+	eachView(t, func(t *testing.T, v *View, _ func(NodeID, int) bool) {
+		for p := range v.Ring().Config().Partitions {
+			pl := v.Placement(p)
+			if short := len(pl.Owners) < v.Ring().Config().Replicas; v.Short(p) != short {
+				t.Errorf("partition %d: short %v, want %v", p, v.Short(p), short)
+			}
+			for _, m := range v.Ring().Members() {
+				at := slices.Index(pl.Pending, m.ID)
+				if want := at == 0 || at > 0 && !v.Short(p); v.Turn(m.ID, p) != want {
+					t.Errorf("partition %d: turn of %v is %v in %+v", p, m.ID, !want, pl)
+				}
+			}
+		}
+	})
+}
+
+func TestDraining(t *testing.T) {
+	eachView(t, func(t *testing.T, v *View, _ func(NodeID, int) bool) {
+		for _, m := range v.Ring().Members() {
+			if v.Draining(m.ID) != m.Draining {
+				t.Errorf("%v: draining %v", m.ID, !m.Draining)
+			}
+		}
+		if v.Draining(names(1<<30, 1)[0]) {
+			t.Error("a stranger is draining")
 		}
 	})
 }

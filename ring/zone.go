@@ -95,7 +95,7 @@ func (z *zoning) quotas(partitions, width int, members []Member) ([]quota, []uin
 		}
 		for at, f := range divide(share, parties) {
 			i := inside[at]
-			quotas[i] = newQuota(partitions, f, members[i].ID)
+			quotas[i] = newQuota(partitions, f, members[i].seat())
 			rates[i] = f.rate()
 		}
 	}

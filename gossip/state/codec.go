@@ -36,7 +36,8 @@ const (
 	memberVersion = 10 // varint
 	memberSettled = 11 // bytes
 	memberFence   = 12 // varint
-	memberLast    = memberFence
+	memberHeir    = 13 // 16 bytes
+	memberLast    = memberHeir
 )
 
 // Append appends the map's encoding to dst.
@@ -77,6 +78,9 @@ func (r Member) append(dst []byte) []byte {
 		dst = appendBytes(dst, memberSettled, r.Settled)
 	}
 	dst = appendNumber(dst, memberFence, r.Fence)
+	if !r.Heir.IsZero() {
+		dst = appendBytes(dst, memberHeir, r.Heir[:])
+	}
 	return append(dst, r.extra...)
 }
 
@@ -216,6 +220,8 @@ func (r *Member) decode(b []byte) error {
 		case memberFence:
 			r.Fence = f.value
 			return f.want(protowire.VarintType)
+		case memberHeir:
+			return f.fixed(r.Heir[:])
 		}
 		return errField
 	})

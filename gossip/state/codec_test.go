@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"starling/ring"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden file")
@@ -19,9 +21,9 @@ var update = flag.Bool("update", false, "rewrite the golden file")
 func goldenMap() Map {
 	a := member(1)
 	a.Zone, a.Settled = "eu-1", Bits{}.With(0, 5, 15)
-	a.extra, a.Fence = "\x6a\x03new", 7 // field 13
+	a.extra, a.Fence = "\x72\x03new", 7 // field 14
 	b := member(2)
-	b.State, b.Boot, b.Version = Removed, 300, 300<<32|7
+	b.State, b.Boot, b.Version, b.Heir = Removed, 300, 300<<32|7, id(1)
 	return Map{Settings: settings()}.With(a).With(b)
 }
 
@@ -60,11 +62,28 @@ func TestCodecRoundTrip(t *testing.T) {
 	}
 }
 
+// TestGoldenWithoutHeirs: a map in which nobody was replaced is written as it was before heirs were known.
+func TestGoldenWithoutHeirs(t *testing.T) {
+	m := Map{Settings: settings()}
+	for _, r := range goldenMap().Members {
+		r.Heir, r.extra = ring.NodeID{}, ""
+		m = m.With(r)
+	}
+	const want = "010a3a0a10c10000000000000000000000000000001010180320012a2007000000000000000000000000000000000000" +
+		"00000000000000000000000000124f0a100000000000000000000000000000000112026e311a09686f73743a343730312209" +
+		"686f73743a343730302a09686f73743a34373032320465752d313864400248015081808080105a022180600712450a100000" +
+		"000000000000000000000000000212026e321a09686f73743a343730312209686f73743a343730302a09686f73743a343730" +
+		"323864400448ac025087808080c025"
+	if got := hex.EncodeToString(m.Append(nil)); got != want {
+		t.Errorf("the encoding changed:\n%s\n%s", got, want)
+	}
+}
+
 // TestUnknownFieldsSurvive stands for a node of this release between two newer ones.
 func TestUnknownFieldsSurvive(t *testing.T) {
 	newer := member(1)
 	newer.Version++
-	newer.extra = "\x6a\x03new"
+	newer.extra = "\x72\x03new"
 	old := Map{Settings: settings()}.With(member(1))
 	seen, err := Decode(Map{Settings: settings()}.With(newer).Append(nil))
 	if err != nil {
@@ -109,6 +128,10 @@ func TestDecodeRefuses(t *testing.T) {
 		"not UTF-8":          bad(func(m *Member) { m.Zone = "\xff" }),
 		"boot counter":       bad(func(m *Member) { m.Boot = MaxBoot + 1 }),
 		"settled, removed":   bad(func(m *Member) { m.State = Removed; m.Settled = FullBits(1) }),
+		"heir, not removed":  bad(func(m *Member) { m.Heir = id(2) }),
+		"heir of itself":     bad(func(m *Member) { m.State = Removed; m.Heir = id(1) }),
+		"heir of zeros":      rec(member(1), appendBytes(nil, memberHeir, make([]byte, 16))...),
+		"short heir":         rec(member(1), appendBytes(nil, memberHeir, []byte("short"))...),
 		"settled, zero byte": bad(func(m *Member) { m.Settled = Bits{1, 0} }),
 		"settled, too many":  bad(func(m *Member) { m.Settled = Bits{}.With(65536) }),
 		"too much unknown":   bad(func(m *Member) { m.extra = string(appendBytes(nil, 99, make([]byte, MaxExtraBytes))) }),

@@ -6,14 +6,16 @@
 // times, to the same map, so nodes agree once they have heard of each other's changes, whatever the network did in
 // between. The package is pure: no goroutine, clock, randomness or I/O.
 //
-// A member's record has two parts. Its State is written by anyone and only moves forward. All else is written by the
-// owner alone, who raises Version with every change.
+// A member's record has two parts. Its State is written by anyone and only moves forward, and with State Removed its
+// Heir, the member that has its seat in the ring. All else is written by the owner alone, who raises Version with every
+// change.
 //
 // # What callers owe
 //
 //   - A node changes the owner-written fields of no record but its own, and gives every change a Version that it never
 //     used before: boot counter << 32 | n, with a boot counter that its store raises durably at every start.
 //   - A map is made durable before anyone else hears of it.
+//   - A member is replaced by Map.Replace, with an heir that the map has.
 //   - Slices inside a Map or Member are not modified once it is shared.
 //
 // # Invariants
@@ -27,4 +29,5 @@
 //  5. Fields of a record that this build does not know are kept, merged and hashed with it, so that nodes of two
 //     releases agree on one map.
 //  6. Everything that input can grow is bounded: see the Max constants.
+//  7. No two members have one seat in the ring, whoever replaced whom, and whichever maps met.
 package state

@@ -18,6 +18,8 @@ var (
 	ErrSettings = errors.New("state: cluster settings do not fit")
 	// ErrNameTaken: another member that is not removed has the name.
 	ErrNameTaken = errors.New("state: member name taken")
+	// ErrUnknownMember: no member, or more than one, is meant.
+	ErrUnknownMember = errors.New("state: unknown member")
 	// ErrTooManyMembers: a map would have more records, or more members, than MaxRecords or ring.MaxMembers.
 	ErrTooManyMembers = errors.New("state: too many members")
 	// ErrInvalid: a record or the settings are out of bounds.
@@ -68,7 +70,7 @@ type Member struct {
 	// Zone is the failure domain, Weight the relative share of the data; see [ring.Member].
 	Zone   string
 	Weight uint32
-	// State is the one field that others than the owner may move forward.
+	// State is moved forward by anyone.
 	State Lifecycle
 	// Boot is how often the member's store was opened.
 	Boot uint64
@@ -78,6 +80,9 @@ type Member struct {
 	Settled Bits
 	// Fence is the highest that the member has raised; see [Map.Fence]. It only grows.
 	Fence uint64
+	// Heir is the member that was given this one's seat in the ring (see [ring.Member]), zero if there is none. Anyone
+	// writes it, with State Removed; of two heirs the one of the higher ID stays.
+	Heir ring.NodeID
 
 	// extra holds the encoded fields of a newer release.
 	extra string
@@ -181,13 +186,22 @@ func (m Map) With(r Member) Map {
 
 // CheckName is ErrNameTaken if a member other than id, not removed, is called name.
 func (m Map) CheckName(name string, id ring.NodeID) error {
-	for _, r := range m.Members {
-		if r.Name == name && r.ID != id && r.State != Removed {
-			return fmt.Errorf("%w: %q is the %v member %v at %s: choose another name",
-				ErrNameTaken, name, r.State, r.ID, r.RPC)
-		}
+	if r, taken := m.Holder(name, id); taken {
+		return fmt.Errorf("%w: %q is the %v member %v at %s: choose another name",
+			ErrNameTaken, name, r.State, r.ID, r.RPC)
 	}
 	return nil
+}
+
+// Holder is the member other than id, not removed, that is called name.
+func (m Map) Holder(name string, id ring.NodeID) (Member, bool) {
+	i := slices.IndexFunc(m.Members, func(r Member) bool {
+		return r.Name == name && r.ID != id && r.State != Removed
+	})
+	if i < 0 {
+		return Member{}, false
+	}
+	return m.Members[i], true
 }
 
 // Hash is the XXH64 of the map's encoding.

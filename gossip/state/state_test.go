@@ -32,6 +32,9 @@ func randomMember(r *rand.Rand, n byte) Member {
 	m.Weight = uint32(1 + r.IntN(2))
 	m.Settled = FullBits(r.IntN(3))
 	m.Fence = uint64(r.IntN(2))
+	if heir := byte(r.IntN(6)); m.State == Removed && heir > 0 && heir != n {
+		m.Heir = id(heir)
+	}
 	m.extra = []string{"", "\xf0\x01\x07"}[r.IntN(2)]
 	return m.normal()
 }
@@ -92,6 +95,14 @@ func checkMerged(t *testing.T, a, b, ab Map) {
 		}
 		if got.State != max(x.State, y.State) || got.Version != max(x.Version, y.Version) {
 			t.Fatalf("record %d: merged %v to %v and version %x", n+1, []Lifecycle{x.State, y.State}, got.State, got.Version)
+		}
+		if got.Fence != max(x.Fence, y.Fence) || got.Heir.Compare(x.Heir) < 0 || got.Heir.Compare(y.Heir) < 0 || got.Heir != x.Heir && got.Heir != y.Heir {
+			t.Fatalf("record %d: fence %d, heir %v of %+v and %+v", n+1, got.Fence, got.Heir, x, y)
+		}
+		if inA || inB {
+			if err := got.Validate(); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if got.State == Removed && got.Settled != nil {
 			t.Fatalf("record %d: removed, settled %x", n+1, got.Settled)
@@ -193,6 +204,8 @@ func TestOvertaken(t *testing.T) {
 		{"other settled bits under my version", func(r *Member) { r.Settled = FullBits(5) }, true},
 		{"told to leave", func(r *Member) { r.State = Leaving }, false},
 		{"removed", func(r *Member) { r.State = Removed; r.Settled = nil }, false},
+		{"replaced", func(r *Member) { r.State = Removed; r.Settled = nil; r.Heir = id(2) }, false},
+		{"replaced as of before", func(r *Member) { r.State = Removed; r.Settled = nil; r.Heir = id(2); r.Version-- }, false},
 		{"removed, a version I did not write", func(r *Member) { r.State = Removed; r.Settled = nil; r.Version++ }, true},
 		{"removed, another address", func(r *Member) { r.State = Removed; r.Settled = nil; r.RPC = "other:1" }, true},
 	} {

@@ -85,6 +85,10 @@ func (r Member) check() error {
 		return fmt.Errorf("settled bits end in zero bytes")
 	case r.State == Removed && len(r.Settled) > 0:
 		return fmt.Errorf("removed, but with settled partitions")
+	case r.State != Removed && !r.Heir.IsZero():
+		return fmt.Errorf("replaced by %v, but not removed", r.Heir)
+	case r.Heir == r.ID:
+		return fmt.Errorf("replaced by itself")
 	}
 	return nil
 }

@@ -40,12 +40,14 @@ func (m Map) SameRing(o Map) bool {
 
 // ringMembers are the members that placement ranks, sorted by ID as the map is.
 func (m Map) ringMembers() []ring.Member {
+	before := m.predecessors()
 	members := make([]ring.Member, 0, len(m.Members))
 	for _, r := range m.Members {
 		if r.State == Removed {
 			continue
 		}
-		members = append(members, ring.Member{ID: r.ID, Zone: r.Zone, Weight: r.Weight, Draining: r.State == Leaving})
+		members = append(members, ring.Member{ID: r.ID, Zone: r.Zone, Weight: r.Weight, Draining: r.State == Leaving,
+			Seat: seat(r.ID, before)})
 	}
 	return members
 }

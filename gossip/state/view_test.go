@@ -61,6 +61,7 @@ func TestViewFromReusesTheRing(t *testing.T) {
 		"zone":   m.With(func() Member { r := member(1); r.Zone = "z"; return r }()),
 		"state":  m.With(func() Member { r := member(1); r.State = Leaving; return r }()),
 		"member": m.With(member(3)),
+		"seat":   m.With(replacedBy(3, 1)),
 		"N":      {Settings: func() Settings { s := settings(); s.Replicas = 2; return s }(), Members: m.Members},
 	} {
 		v2, err := changed.ViewFrom(v)
