@@ -209,7 +209,7 @@ func (c *Client) send(ctx context.Context, k *call, e *endpoint) (*answer, error
 		Method: k.method, URL: &u, Host: u.Host, Header: k.header.Clone(),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}).WithContext(ctx)
-	if k.method == http.MethodPut {
+	if k.method == http.MethodPut || k.body != nil {
 		req.ContentLength = int64(len(k.body))
 		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(k.body)), nil }
 		req.Body, _ = req.GetBody()

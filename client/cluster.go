@@ -46,9 +46,26 @@ type Member struct {
 	HintBytes int64 `json:"hint_bytes"`
 	// Draining: the member is about to stop.
 	Draining bool `json:"draining"`
+	// Transfer is how far the member is with what it is being filled with; nil
+	// where nothing is to be filled, or it did not answer.
+	Transfer *Transfer `json:"transfer"`
+	// Leaving is what a member that leaves waits for, for a person to read;
+	// empty for others.
+	Leaving string `json:"leaving"`
 	// Peer is how the member looks from the node that answered; nil for that
 	// node itself.
 	*Peer
+}
+
+// Transfer is how far a member is with the partitions that it is filled with.
+type Transfer struct {
+	// Pending counts the partitions that are not complete, by the member's own
+	// account.
+	Pending int `json:"pending"`
+	// BytesDone are those received since the filling began, BytesTotal what is
+	// expected in all: an estimate, 0 where there is none yet.
+	BytesDone  int64 `json:"bytes_done"`
+	BytesTotal int64 `json:"bytes_total"`
 }
 
 // Peer is how a node looks from another that sends requests to it.
@@ -199,6 +216,9 @@ func (c *Client) ReplayHints(ctx context.Context, address, target string) (pendi
 // ask carries out a call whose answer is a JSON document.
 func ask[T any](ctx context.Context, c *Client, k *call) (*T, error) {
 	k.header = make(http.Header)
+	if k.body != nil {
+		k.header.Set("Content-Type", "application/json")
+	}
 	a, err := c.do(ctx, k)
 	if err != nil {
 		return nil, err

@@ -20,14 +20,17 @@
 //
 // [Client.Cluster], [Client.Explain], [Client.Hints], [Client.ReplayHints],
 // [Client.Convergence], [Client.Repair] and [Client.RepairStatus] are for
-// programs that watch over a cluster.
+// programs that watch over a cluster; [Client.Plan], [Client.SafeToStop],
+// [Client.Leave], [Client.Remove] and [Client.Replace] for those that change it.
 //
 // # What the client promises
 //
 //  1. One Put is one put, however often it is sent: all its attempts carry one
 //     idempotency key, drawn once from crypto/rand.
 //  2. An attempt is repeated only where that is safe: nothing was sent, the
-//     server said that it refused, or the request bears an idempotency key.
+//     server said that it refused, or it makes no difference: the request
+//     bears an idempotency key, or is a change of the members, each of which
+//     names its member and is made once.
 //     Where nothing was sent or the server says that nothing happened, another
 //     endpoint is asked at once; else, and when all have been asked, it waits,
 //     for as long as a Retry-After says. An endpoint that does not answer or

@@ -43,13 +43,15 @@ func (e *NotFoundError) Is(target error) bool { return target == ErrNotFound }
 // Error is the failure of a call that was sent at least once.
 type Error struct {
 	// Op is "get", "put", "delete", "explain", "cluster", "hints", "replay",
-	// "convergence", "repair" or "repair-status".
+	// "convergence", "repair", "repair-status", "leave", "remove", "replace",
+	// "plan" or "safe-to-stop".
 	Op string
 	// Bucket and Key are empty for a call that is about no key.
 	Bucket, Key string
 	// Attempts is how often the request was sent.
 	Attempts int
-	// MaybeApplied is set when an attempt of a write may have taken effect.
+	// MaybeApplied is set when an attempt of a write, or of a change of the
+	// members, may have taken effect.
 	// When it is not set, nothing has happened.
 	MaybeApplied bool
 	// Err is the last attempt's error: a [*Problem] where the server
@@ -69,6 +71,8 @@ func (e *Error) Error() string {
 	}
 	fmt.Fprintf(&b, ": %v", e.Err)
 	switch {
+	case e.MaybeApplied && e.Bucket == "":
+		b.WriteString(" (the change may have been made; asking again does no harm)")
 	case e.MaybeApplied:
 		b.WriteString(" (the write may have been applied)")
 	case e.Op == "put" || e.Op == "delete":
@@ -98,6 +102,10 @@ type Problem struct {
 	Required, Received int
 	// Replicas are those that failed, for a failed quorum.
 	Replicas []ReplicaError
+	// LostPartitions and AtRiskPartitions are those that a refused change of
+	// the members would leave without a complete copy, or with fewer than a
+	// quorum: the first thousand, where there are more.
+	LostPartitions, AtRiskPartitions []int
 	// MaybeApplied is what the server said of a write; where it said nothing
 	// and the status leaves the outcome open (500, 502, 504), it is set.
 	MaybeApplied bool
@@ -130,6 +138,10 @@ func (p *Problem) Error() string {
 	return b.String()
 }
 
+// ProblemPrecondition is the type of the answer to a change of the members that
+// the state of the cluster forbids. Nothing has changed.
+const ProblemPrecondition = "/problems/precondition"
+
 // problemAbsent is the type of a 404 that is about the key and not, as that of
 // a server that is no Starling node, about the path.
 const problemAbsent = "/problems/key-not-found"
@@ -145,12 +157,15 @@ func (a *answer) problem(now time.Time) *Problem {
 		Received     int            `json:"received"`
 		Replicas     []ReplicaError `json:"replicas"`
 		MaybeApplied *bool          `json:"maybe_applied"`
+		Lost         []int          `json:"lost_partitions"`
+		AtRisk       []int          `json:"at_risk_partitions"`
 	}
 	p := &Problem{Status: a.status, RetryAfter: retryAfter(a.header.Get("Retry-After"), now)}
 	said := strings.HasPrefix(a.header.Get("Content-Type"), "application/problem+json") && json.Unmarshal(a.body, &doc) == nil
 	if said {
 		p.Type, p.Title, p.Detail = doc.Type, doc.Title, doc.Detail
 		p.Required, p.Received, p.Replicas = doc.Required, doc.Received, doc.Replicas
+		p.LostPartitions, p.AtRiskPartitions = doc.Lost, doc.AtRisk
 	}
 	switch {
 	case said && doc.MaybeApplied != nil:

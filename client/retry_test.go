@@ -46,6 +46,7 @@ func problemReply(status int, members string, headers ...string) *http.Response 
 type sent struct {
 	host, idempotency string
 	at                time.Duration
+	body              string
 }
 
 // script is a transport that plays one outcome an attempt, the last one again
@@ -57,7 +58,11 @@ type script struct {
 }
 
 func (s *script) RoundTrip(r *http.Request) (*http.Response, error) {
-	s.sent = append(s.sent, sent{r.URL.Host, r.Header.Get("Idempotency-Key"), time.Since(s.start)})
+	var body []byte
+	if r.Body != nil {
+		body, _ = io.ReadAll(r.Body)
+	}
+	s.sent = append(s.sent, sent{r.URL.Host, r.Header.Get("Idempotency-Key"), time.Since(s.start), string(body)})
 	step := s.play[min(len(s.sent), len(s.play))-1]
 	switch step := step.(type) {
 	case error:

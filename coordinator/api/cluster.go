@@ -202,13 +202,24 @@ type clusterMember struct {
 	Settled int `json:"settled"`
 	Pending int `json:"pending"`
 	// Answered: the member said how it is, just now. If not, Hints is 0 and
-	// the two after it are missing.
+	// the four after it are missing.
 	Answered bool `json:"answered"`
 	// Hints and HintBytes are the writes that the member holds for others.
 	Hints     int64  `json:"hints"`
 	HintBytes *int64 `json:"hint_bytes,omitempty"`
 	Draining  *bool  `json:"draining,omitempty"`
+	// Transfer is missing where nothing is to be filled, Leaving where the
+	// member waits for nothing in order to leave.
+	Transfer *transferDoc `json:"transfer,omitempty"`
+	Leaving  string       `json:"leaving,omitempty"`
 	*peerDoc
+}
+
+// transferDoc is how far a member is with what it is being filled with.
+type transferDoc struct {
+	Pending    int   `json:"pending"`
+	BytesDone  int64 `json:"bytes_done"`
+	BytesTotal int64 `json:"bytes_total"`
 }
 
 // peerDoc is how another member looks from the node that answers.
@@ -248,12 +259,20 @@ func (s *Server) getCluster(w http.ResponseWriter, r *http.Request) *problem {
 			Settled: owns[i], Pending: waits[i], Answered: answered, Hints: status.Hints, peerDoc: peers[mem.ID],
 		}
 		if answered {
-			doc.Members[i].HintBytes, doc.Members[i].Draining = &status.HintBytes, &status.Draining
+			doc.Members[i].tell(&status, m)
 		}
 	}
 	w.Header()["Cache-Control"] = noCache
 	writeJSON(w, http.StatusOK, doc)
 	return nil
+}
+
+// tell adds what the member says of itself.
+func (d *clusterMember) tell(status *coordinator.NodeStatus, m state.Map) {
+	d.HintBytes, d.Draining, d.Leaving = &status.HintBytes, &status.Draining, named(m, status.Leaving)
+	if status.Pending > 0 {
+		d.Transfer = &transferDoc{Pending: status.Pending, BytesDone: status.TransferDone, BytesTotal: status.TransferTotal}
+	}
 }
 
 // askMembers gathers what the members say of themselves, and how they look

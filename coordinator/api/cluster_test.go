@@ -1,10 +1,13 @@
 package api
 
 import (
+	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"testing"
 
+	"starling/coordinator"
 	"starling/gossip/state"
 	"starling/ring"
 )
@@ -125,6 +128,29 @@ func TestCluster(t *testing.T) {
 		t.Errorf("%d partitions are settled, want %d", settled, 3*testPartitions)
 	}
 	f.do("HEAD", "/v1/cluster", "").want(200)
+}
+
+// TestClusterTransfers: a member that is being filled says how far it is, one
+// that leaves what it waits for.
+func TestClusterTransfers(t *testing.T) {
+	d := &fakeDiagnostics{statuses: func(context.Context) map[ring.NodeID]coordinator.NodeStatus {
+		return map[ring.NodeID]coordinator.NodeStatus{
+			nodeID(1): {TransferDone: 900, TransferTotal: 900},
+			nodeID(2): {Pending: 5, TransferDone: 300, TransferTotal: 900},
+			nodeID(3): {Pending: 1},
+			nodeID(4): {Leaving: "3 hints for " + nodeID(5).String()},
+		}
+	}}
+	f := serve(t, func(o *Options) { o.Diagnostics = d })
+	var doc clusterDoc
+	f.do("GET", "/v1/cluster", "").want(200).decode(&doc)
+	for i, want := range []clusterMember{
+		{}, {Transfer: &transferDoc{Pending: 5, BytesDone: 300, BytesTotal: 900}}, {Transfer: &transferDoc{Pending: 1}}, {Leaving: "3 hints for n5"}, {},
+	} {
+		if got := doc.Members[i]; !reflect.DeepEqual(got.Transfer, want.Transfer) || got.Leaving != want.Leaving {
+			t.Errorf("%s: %+v, leaving %q", got.Name, got.Transfer, got.Leaving)
+		}
+	}
 }
 
 // TestBeforeJoin: a node without a cluster says so everywhere, and is alive.

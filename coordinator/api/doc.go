@@ -25,8 +25,8 @@
 //   - A [KV] that respects the deadline of its context and keeps neither the
 //     key nor the value's slice changed: this package never touches a value
 //     again after the KV has it, because a store may keep the slice.
-//   - [Diagnostics], [Hints] and [Convergence] that answer within the deadline
-//     of their context, or at once where they get none.
+//   - [Diagnostics], [Hints], [Convergence] and [Topology] that answer within
+//     the deadline of their context, or at once where they get none.
 //   - A [Cluster] whose Map and View are cheap: they are read once a request.
 //
 // # Invariants
@@ -35,9 +35,9 @@
 //     it is never cleaned, so "..", "//" and %2F are part of the key.
 //  2. Every answer that knows what the caller has now seen of a key bears the
 //     sealed context: 200, 204, 300, 304, 404 and 406.
-//  3. A write runs under its own deadline and never under the cancellation
-//     of the request: a caller who goes away does not leave a write half
-//     replicated. Reads end with their caller.
+//  3. A write, and a change of the members, runs under its own deadline and
+//     never under the cancellation of the request: a caller who goes away does
+//     not leave a write half replicated. Reads end with their caller.
 //  4. An ETag is equal only if the vector and the versions shown are: an
 //     expired sibling changes it although the vector stays.
 //  5. No key request outlives its deadline by 100 ms, whatever the KV does,
@@ -48,6 +48,9 @@
 //  7. The values of the requests being served, large answers included, take
 //     at most MaxInflightBytes, and one answer more.
 //  8. Label values of metrics come from fixed sets, never from a request.
+//  9. A change of the members is asked for once, after it was planned and only
+//     if that succeeded; what has been made is answered and not asked for again,
+//     and a page of another origin cannot ask for any.
 //
 // The interface follows section 4.1 of the Dynamo paper (DeCandia et al.,
 // 2007): get returns all siblings and a context, put takes the context back.

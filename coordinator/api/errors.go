@@ -12,6 +12,7 @@ import (
 	"starling/coordinator"
 	"starling/coordinator/hint"
 	"starling/gossip/state"
+	"starling/gossip/topology"
 	"starling/ring"
 	"starling/store"
 	"starling/store/object"
@@ -19,22 +20,24 @@ import (
 
 // The problems that come from the cluster.
 var (
-	kindInvalid     = kind{400, "invalid-request", "The request is not valid", false}
-	kindSiblings    = kind{409, "too-many-siblings", "The key has too many siblings", false}
-	kindObjectSize  = kind{409, "siblings-too-large", "The key's siblings are too large together", false}
-	kindRepairRuns  = kind{409, "repair-running", "A repair is running", true}
-	kindNotVisible  = kind{412, "context-not-visible", "No replica that was reached has what the context saw", true}
-	kindHintsFull   = kind{503, "hints-full", "The room for hints is used up", true}
-	kindDiskFull    = kind{507, "disk-full", "A disk is full", true}
-	kindOverloaded  = kind{503, "overloaded", "The node is overloaded", true}
-	kindStaleRing   = kind{503, "ring-changing", "The placement of the key is changing", true}
-	kindNotReady    = kind{503, "not-ready", "The node is not ready to serve", true}
-	kindUnreachable = kind{503, "unreachable", "The replicas cannot be reached", true}
-	kindUnknown     = kind{503, "outcome-unknown", "The outcome is not known", true}
-	kindQuorum      = kind{503, "quorum-not-reached", "Too few replicas answered", true}
-	kindDeadline    = kind{504, "deadline-exceeded", "The deadline passed", true}
-	kindCanceled    = kind{503, "canceled", "The request was given up", true}
-	kindCorrupt     = kind{500, "replica-corrupt", "A replica cannot read its copy", true}
+	kindInvalid    = kind{400, "invalid-request", "The request is not valid", false}
+	kindSiblings   = kind{409, "too-many-siblings", "The key has too many siblings", false}
+	kindObjectSize = kind{409, "siblings-too-large", "The key's siblings are too large together", false}
+	kindRepairRuns = kind{409, "repair-running", "A repair is running", true}
+	// A change of the members: what forbids it may end, as a transfer does.
+	kindPrecondition = kind{409, "precondition", "The cluster is not as the change needs it", true}
+	kindNotVisible   = kind{412, "context-not-visible", "No replica that was reached has what the context saw", true}
+	kindHintsFull    = kind{503, "hints-full", "The room for hints is used up", true}
+	kindDiskFull     = kind{507, "disk-full", "A disk is full", true}
+	kindOverloaded   = kind{503, "overloaded", "The node is overloaded", true}
+	kindStaleRing    = kind{503, "ring-changing", "The placement of the key is changing", true}
+	kindNotReady     = kind{503, "not-ready", "The node is not ready to serve", true}
+	kindUnreachable  = kind{503, "unreachable", "The replicas cannot be reached", true}
+	kindUnknown      = kind{503, "outcome-unknown", "The outcome is not known", true}
+	kindQuorum       = kind{503, "quorum-not-reached", "Too few replicas answered", true}
+	kindDeadline     = kind{504, "deadline-exceeded", "The deadline passed", true}
+	kindCanceled     = kind{503, "canceled", "The request was given up", true}
+	kindCorrupt      = kind{500, "replica-corrupt", "A replica cannot read its copy", true}
 )
 
 // errorRow says what a caller is told about an error.
@@ -53,6 +56,10 @@ var errorTable = []errorRow{
 	{coordinator.ErrInvalid, &kindInvalid, "The cluster cannot do what was asked.", true, false},
 	{antientropy.ErrNoPartition, &kindInvalid, "The cluster cannot do what was asked.", true, false},
 	{antientropy.ErrRepairRunning, &kindRepairRuns, "This node has not ended the repair that was asked of it before. Wait for it: /v1/repair says how far it is.", false, false},
+	{topology.ErrChange, &kindPrecondition, "The members cannot be changed so.", true, false},
+	{state.ErrUnknownMember, &kindNoNode, "There is no such member.", true, false},
+	{state.ErrInvalid, &kindPrecondition, "The members cannot be changed so.", true, false},
+	{state.ErrTooManyMembers, &kindPrecondition, "The members cannot be changed so.", true, false},
 	{store.ErrInvalid, &kindInvalid, "A replica cannot keep what was given.", true, false},
 	{object.ErrTooManySiblings, &kindSiblings,
 		"The key has as many concurrent values as one key may have, so nothing was written. Read it, and write one value with the context of that answer: that replaces them all.", false, false},
@@ -91,6 +98,10 @@ func (s *Server) problemOf(err error, write bool, m state.Map) *problem {
 	var q *coordinator.QuorumError
 	if errors.As(err, &q) {
 		return quorumProblem(q, write, m)
+	}
+	var pre *PreconditionError
+	if errors.As(err, &pre) {
+		return preconditionProblem(pre, m)
 	}
 	row := rowOf(err)
 	if row == nil {
@@ -180,17 +191,23 @@ func causeText(err error) string {
 	return plainText(err)
 }
 
-// maxCauseBytes bounds the text of an error in an answer.
-const maxCauseBytes = 200
+// Bounds of the text of an error in an answer: of one among several, and of
+// the one that names members to choose among.
+const (
+	maxCauseBytes  = 200
+	maxReasonBytes = 4000
+)
 
 // plainText is the text of an error without the package names that its parts
 // begin with, cut to one line of maxCauseBytes.
-func plainText(err error) string {
+func plainText(err error) string { return plainTextWithin(err, maxCauseBytes) }
+
+func plainTextWithin(err error, maxBytes int) string {
 	parts := strings.Split(err.Error(), ": ")
 	kept := parts[:0]
 	for _, p := range parts {
 		switch p {
-		case "antientropy", "coordinator", "store", "object", "ring", "rpc", "wire", "state", "version", "hint":
+		case "antientropy", "coordinator", "store", "object", "ring", "rpc", "wire", "state", "version", "hint", "topology", "gossip", "node", "api":
 		default:
 			kept = append(kept, p)
 		}
@@ -201,10 +218,10 @@ func plainText(err error) string {
 		}
 		return r
 	}, strings.Join(kept, ": "))
-	if len(text) <= maxCauseBytes {
+	if len(text) <= maxBytes {
 		return text
 	}
-	cut := maxCauseBytes
+	cut := maxBytes
 	for !utf8.RuneStart(text[cut]) {
 		cut--
 	}

@@ -57,6 +57,10 @@ func FuzzRequest(f *testing.F) {
 	f.Add("HEAD", "/v1/ring/b/k", "Prefer", "return=representation", "")
 	f.Add("PUT", "/v1/buckets/b/keys/k", "X-Starling-Meta-A", "b", "v")
 	f.Add("PUT", "/v1/buckets/b/keys/k", "Idempotency-Key", "\xff", "v")
+	f.Add("POST", "/v1/cluster/replace", "Origin", "x", `{"node":"n3","by":"n5","force":true}`)
+	f.Add("POST", "/v1/cluster/leave", "Content-Type", "a", `{"node":{"a":[1e9,null]}}`)
+	f.Add("GET", "/v1/cluster/plan?join=n6:eu:7&weight=n1:2&zone=n1:&replace=n4:n6&leave=n3", "A", "b", "")
+	f.Add("GET", "/v1/cluster/safe-to-stop?node=n3", "A", "b", "")
 	m := testMap()
 	view, err := m.View()
 	if err != nil {
@@ -64,7 +68,9 @@ func FuzzRequest(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, method, target, name, value, body string) {
 		kv := &memoryKV{objects: map[string]object.Object{}, now: time.Now}
-		s, err := New(Options{KV: kv, Cluster: &staticCluster{m: m, view: view, dead: map[ring.NodeID]bool{}}, Logger: slog.New(slog.DiscardHandler)})
+		cluster := &staticCluster{m: m, view: view, dead: map[ring.NodeID]bool{}}
+		top := &fakeTopology{t: t, cluster: cluster}
+		s, err := New(Options{KV: kv, Cluster: cluster, Topology: top, Self: nodeID(1), Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,6 +91,9 @@ func FuzzRequest(f *testing.F) {
 			}
 			if w.Code != 404 && w.Code != 406 && kv.calls() != 0 {
 				t.Fatalf("%q was refused with %d after the KV was called", raw, w.Code)
+			}
+			if len(top.changed) != 0 {
+				t.Fatalf("%q was refused with %d after %+v", raw, w.Code, top.changed)
 			}
 		}
 	})

@@ -118,7 +118,6 @@ func TestRefusedRequests(t *testing.T) {
 
 		{"no such route", "GET", "/v2", "", nil, 404, "no-such-resource", nil},
 		{"root", "GET", "/", "", nil, 404, "no-such-resource", nil},
-		{"later: leave", "POST", "/v1/cluster/leave", "", nil, 404, "no-such-resource", nil},
 		{"no key in the path", "GET", "/v1/buckets/b/keys", "", nil, 404, "no-such-resource", nil},
 		{"no keys in the path", "GET", "/v1/buckets/b", "", nil, 404, "no-such-resource", nil},
 		{"dot segments are not cleaned", "GET", "/v1/buckets/../cluster", "", nil, 404, "no-such-resource", nil},

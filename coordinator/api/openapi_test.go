@@ -71,7 +71,7 @@ func TestRoutesAreDocumented(t *testing.T) {
 // TestProblemsAreDocumented: the document lists exactly the problem types.
 func TestProblemsAreDocumented(t *testing.T) {
 	kinds := []*kind{&kindBucket, &kindKey, &kindParameter, &kindHeader, &kindContext, &kindBody, &kindLength, &kindValueSize,
-		&kindNoRoute, &kindMethod, &kindAbsent, &kindNoNode, &kindNoAccepted, &kindNotLive, &kindInternal, &kindQuorum}
+		&kindNoRoute, &kindMethod, &kindAbsent, &kindNoNode, &kindOrigin, &kindNoAccepted, &kindNotLive, &kindInternal, &kindQuorum}
 	for _, row := range errorTable {
 		kinds = append(kinds, row.kind)
 	}

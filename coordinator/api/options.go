@@ -12,6 +12,7 @@ import (
 	"starling/coordinator"
 	"starling/coordinator/hint"
 	"starling/gossip/state"
+	"starling/gossip/topology"
 	"starling/ring"
 )
 
@@ -66,15 +67,76 @@ type Convergence interface {
 	RepairStatuses(ctx context.Context) map[ring.NodeID]antientropy.RepairStatus
 }
 
+// Topology makes changes of the members, and says what they would do.
+type Topology interface {
+	// Change makes one change durable, here and on its way to all members, and
+	// does not wait for what it moves. One that has been made already is no
+	// error, and nothing is done. A [PreconditionError] is why the cluster is
+	// not as the change needs it; then nothing has changed.
+	Change(ctx context.Context, req ChangeRequest) error
+	// Plan says what a change would move; the zero Change is what is still to
+	// be moved. It is [topology.ErrChange] for one that cannot be made.
+	Plan(ctx context.Context, c topology.Change) (topology.Plan, error)
+	// SafeToStop says whether a member may be stopped for a while.
+	SafeToStop(ctx context.Context, id ring.NodeID) (topology.Safety, error)
+}
+
+// ChangeKind is what a [ChangeRequest] does.
+type ChangeKind string
+
+// The changes of the members.
+const (
+	// ChangeLeave has a member hand on what it holds and go.
+	ChangeLeave ChangeKind = "leave"
+	// ChangeRemove takes a member out that is gone for good.
+	ChangeRemove ChangeKind = "remove"
+	// ChangeReplace does so too, and gives its place to another.
+	ChangeReplace ChangeKind = "replace"
+)
+
+// ChangeRequest asks for a change of the members.
+type ChangeRequest struct {
+	Kind ChangeKind
+	// Node is the member that leaves or is taken out.
+	Node ring.NodeID
+	// By is the member that takes its place; zero but for [ChangeReplace].
+	By ring.NodeID
+	// Force has a member taken out although data is lost with it; never set
+	// for [ChangeLeave].
+	Force bool
+}
+
+// ErrPrecondition is what every [PreconditionError] is.
+var ErrPrecondition = errors.New("api: precondition not met")
+
+// PreconditionError is why a change of the members was refused.
+type PreconditionError struct {
+	// Reason is told to the caller: names or IDs of members and what is to be
+	// done, without an end mark.
+	Reason string
+	// Lost are the partitions that the change would leave without a complete
+	// copy, AtRisk those with fewer than a quorum, both ascending. Where there
+	// are any the caller is told that Force does it all the same.
+	Lost, AtRisk []int
+}
+
+// Error implements error.
+func (e *PreconditionError) Error() string { return ErrPrecondition.Error() + ": " + e.Reason }
+
+// Is makes errors.Is(err, ErrPrecondition) hold.
+func (e *PreconditionError) Is(target error) bool { return target == ErrPrecondition }
+
 // Options configures a [Server]. KV and Cluster must be set.
 type Options struct {
 	KV      KV
 	Cluster Cluster
-	// Diagnostics, Hints and Convergence may be nil: then what depends on them
-	// is answered 503, and /v1/cluster shows no member's status.
+	// Diagnostics, Hints, Convergence and Topology may be nil: then what
+	// depends on them is answered 503, and /v1/cluster shows no member's
+	// status.
 	Diagnostics Diagnostics
 	Hints       Hints
 	Convergence Convergence
+	Topology    Topology
 
 	// Self and Name are this node's identity and its name in answers; Name
 	// defaults to Self in hex.

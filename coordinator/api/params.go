@@ -225,8 +225,9 @@ func setConflicts(_ *paramScope, _ *params, value string) error {
 	}
 }
 
-// onlyParams refuses what is no parameter of a resource, and a repeated one.
-func onlyParams(query string, known []string) *problem {
+// onlyParams refuses what is no parameter of a resource, and, unless repeats
+// are allowed, a repeated one.
+func onlyParams(query string, known []string, repeats bool) *problem {
 	var seen []string
 	for query != "" {
 		var pair string
@@ -245,7 +246,9 @@ func onlyParams(query string, known []string) *problem {
 		case !slices.Contains(known, name):
 			return badParameter(name, fmt.Sprintf("There is no parameter %q here: this resource takes %s.", name, strings.Join(known, ", ")))
 		}
-		seen = append(seen, name)
+		if !repeats {
+			seen = append(seen, name)
+		}
 	}
 	return nil
 }

@@ -34,6 +34,7 @@ var (
 	kindMethod     = kind{405, "method-not-allowed", "The resource does not take this method", false}
 	kindAbsent     = kind{404, "key-not-found", "The key has no value", false}
 	kindNoNode     = kind{404, "no-such-node", "There is no such node", false}
+	kindOrigin     = kind{403, "cross-origin", "The request comes from a page of another origin", false}
 	kindNoAccepted = kind{406, "not-acceptable", "No representation is acceptable", false}
 	kindNotLive    = kind{503, "not-live", "The node makes no progress", true}
 	kindInternal   = kind{500, "internal", "The node failed", true}
@@ -50,6 +51,9 @@ type problem struct {
 	maybeApplied *bool
 	// quorum holds what a failed quorum heard; nil for other problems.
 	quorum *quorumReport
+	// change holds what a refused change of the members would cost; nil for
+	// other problems.
+	change *changeReport
 }
 
 // quorumReport is the part of a problem that a failed quorum adds.
@@ -76,6 +80,7 @@ type problemDoc struct {
 	Header       string `json:"header,omitempty"`
 	MaybeApplied *bool  `json:"maybe_applied,omitempty"`
 	*quorumReport
+	*changeReport
 }
 
 const retryAfterSeconds = "1"
@@ -86,6 +91,7 @@ func (p *problem) write(w http.ResponseWriter) {
 		Type: "/problems/" + p.kind.slug, Title: p.kind.title, Status: p.kind.status,
 		Detail: p.detail, Retryable: p.kind.retryable,
 		Parameter: p.parameter, Header: p.header, MaybeApplied: p.maybeApplied, quorumReport: p.quorum,
+		changeReport: p.change,
 	})
 	if err != nil { // strings, numbers and booleans cannot fail
 		panic(err)

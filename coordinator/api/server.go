@@ -66,6 +66,11 @@ func (s *Server) routes() {
 		s.get(path, s.admin(h))
 	}
 	s.get("/v1/convergence", s.admin(s.getConvergence, "pairs", "stale"))
+	s.get("/v1/cluster/plan", s.adminRepeated(s.getPlan, planParams...))
+	s.get("/v1/cluster/safe-to-stop", s.admin(s.getSafety, "node"))
+	for _, kind := range []ChangeKind{ChangeLeave, ChangeRemove, ChangeReplace} {
+		s.router.Method(http.MethodPost, "/v1/cluster/"+string(kind), s.admin(s.changeMembers(kind)))
+	}
 	s.router.Method(http.MethodPost, "/v1/hints/replay", s.admin(s.replayHints, "target"))
 	s.router.Method(http.MethodPost, "/v1/repair", s.admin(s.startRepair, "partition", "bucket", "node", "local"))
 	s.router.NotFound(s.admin(noSuchRoute))
@@ -85,9 +90,20 @@ func (s *Server) Handler() http.Handler { return s.router }
 // it returns, if any, is the answer.
 type adminHandler func(w http.ResponseWriter, r *http.Request) *problem
 
-// admin wraps what is common to all routes but those of values: no query
-// parameters but those of params, problems, panics and metrics.
+// admin serves a route without query parameters but those of params, each
+// given once at most.
 func (s *Server) admin(h adminHandler, params ...string) http.HandlerFunc {
+	return s.administer(h, func(query string) *problem { return onlyParams(query, params, false) })
+}
+
+// adminRepeated is admin for parameters that may be repeated.
+func (s *Server) adminRepeated(h adminHandler, params ...string) http.HandlerFunc {
+	return s.administer(h, func(query string) *problem { return onlyParams(query, params, true) })
+}
+
+// administer wraps what is common to all routes but those of values: the check
+// of the query, problems, panics and metrics.
+func (s *Server) administer(h adminHandler, check func(query string) *problem) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		rec := &recorder{ResponseWriter: w}
@@ -98,7 +114,7 @@ func (s *Server) admin(h adminHandler, params ...string) http.HandlerFunc {
 			}
 		}()
 		s.sayClose(w.Header())
-		p := onlyParams(r.URL.RawQuery, params)
+		p := check(r.URL.RawQuery)
 		if p == nil {
 			p = h(rec, r)
 		}

@@ -19,6 +19,7 @@ var rules = map[string]rule{
 	"store/version":      {pure: true},
 	"store/object":       {pure: true, may: []string{"store/version"}},
 	"gossip/state":       {pure: true, may: []string{"ring"}},
+	"gossip/topology":    {pure: true, may: []string{"ring", "gossip/state"}},
 	"coordinator/quorum": {pure: true, may: []string{"store/object", "store/version"}},
 	"coordinator/health": {pure: true},
 	"coordinator/pace":   {pure: true},
@@ -32,7 +33,7 @@ var rules = map[string]rule{
 	"antientropy":      {may: []string{"ring", "store/object", "store/version", "coordinator/quorum", "coordinator/pace", "antientropy/merkle", "antientropy/purge"}},
 
 	"coordinator/rpc": {may: []string{"coordinator", "coordinator/health", "antientropy", "antientropy/merkle", "store", "gossip/state", "ring", "store/object", "store/version"}},
-	"coordinator/api": {may: []string{"coordinator", "coordinator/health", "coordinator/hint", "antientropy", "store", "gossip/state", "ring", "store/object", "store/version"}},
+	"coordinator/api": {may: []string{"coordinator", "coordinator/health", "coordinator/hint", "antientropy", "store", "gossip/state", "gossip/topology", "ring", "store/object", "store/version"}},
 
 	"config": {},
 	"client": {},
