@@ -46,6 +46,12 @@ type Options struct {
 	Probes Probes
 	// HintTotals counts the hints that this node keeps; may be nil.
 	HintTotals func() []object.HintTotals
+	// Transfer is how many bytes of how many have come to this node of the
+	// partitions that it is being filled with, LeaveWaits what its leaving
+	// waits for, "" if nothing. Both are for those who ask how it is; each may
+	// be nil.
+	Transfer   func() (done, total int64)
+	LeaveWaits func() string
 	// Leaf gives a key's Merkle leaf, for [Coordinator.Explain]; may be nil.
 	Leaf func(ref object.Ref) (leaf int, sum, keys uint64, err error)
 	// ReadRepair sends merged objects to the stale owners that a get heard.
@@ -113,6 +119,7 @@ type Coordinator struct {
 	hedges   hedges
 	draining atomic.Bool
 	pulse    pulse
+	drops    atomic.Uint64 // copies that were dropped, or are being; see readCopy
 	repairs  chan repair
 	tasks    tasks
 }

@@ -14,7 +14,8 @@
 //   - A get that returns nil merged R copies, of owners or of fallbacks that
 //     hold something, and is not older than the session context it was given.
 //   - [Coordinator.Deliver] returns nil only when the object is durable at every
-//     node that its hint is for.
+//     node that its hint is for, [Coordinator.Move] only when it is durable there
+//     or in the hint of another member.
 //
 // # What it is owed
 //
@@ -50,6 +51,12 @@
 //     Whatever they say, it never changes who owns a key.
 //  8. A node that stood still mints no dot for a put that came before it went
 //     on: its sender may have done it elsewhere since; see pulse.go.
+//  9. A node that leaves keeps no new hint of a partition that it does not keep
+//     itself: from when SetView has returned with a view that says so. Other
+//     nodes' coordinators pass it over, and it refuses.
+//  10. What a read answers of this node's copy was read while the placement it
+//     was asked under was in force, and no drop of a copy was under way. See
+//     drop.go.
 //
 // Sections 4.4 to 4.6 of the Dynamo paper (DeCandia et al., 2007) describe
 // the scheme, hinted handoff included; the put's dotted version vectors are those of Preguiça et al.,

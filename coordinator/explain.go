@@ -125,6 +125,15 @@ func (c *Coordinator) HandleStatus(context.Context) (NodeStatus, error) {
 			s.HintBytes += t.Bytes
 		}
 	}
+	if v := c.View(); v != nil {
+		s.Pending = len(v.PendingFor(c.opts.Self))
+	}
+	if c.opts.Transfer != nil {
+		s.TransferDone, s.TransferTotal = c.opts.Transfer()
+	}
+	if c.opts.LeaveWaits != nil {
+		s.Leaving = c.opts.LeaveWaits()
+	}
 	return s, nil
 }
 

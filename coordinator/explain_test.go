@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
+
+	"starling/ring"
 )
 
 func TestExplainShowsWhatEveryNodeHolds(t *testing.T) {
@@ -60,6 +62,26 @@ func TestStatusesOfThoseThatAnswer(t *testing.T) {
 		all := c.nodes[c.ids[0]].Statuses(t.Context())
 		if len(all) != 2 || all[c.ids[0]].Draining || !all[c.ids[1]].Draining {
 			t.Fatalf("%+v", all)
+		}
+	})
+}
+
+// A node says how far its transfer is and what keeps it from leaving.
+func TestStatusOfANodeThatMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		waits := "3 hints"
+		c := newCluster(t, 4, func(o *Options) {
+			if o.Self == nodeID(0) {
+				o.Transfer = func() (done, total int64) { return 5, 7 }
+				o.LeaveWaits = func() string { return waits }
+			}
+		})
+		r := ringOf(t, 4)
+		c.nodes[c.ids[0]].SetView(ring.NewView(r, func(id ring.NodeID, _ int) bool { return id != nodeID(0) }))
+		all := c.nodes[c.ids[1]].Statuses(t.Context())
+		want := NodeStatus{Pending: r.Load(nodeID(0)), TransferDone: 5, TransferTotal: 7, Leaving: waits}
+		if want.Pending == 0 || all[c.ids[0]] != want || all[c.ids[2]] != (NodeStatus{}) {
+			t.Fatalf("got %+v, want %+v and nothing of the others", all, want)
 		}
 	})
 }

@@ -96,7 +96,7 @@ func (c *Coordinator) getOnce(ctx context.Context, req GetRequest) (GetResult, e
 // and gives their numbers. This node is the first of them if it is no owner.
 func (g *get) fallbacks() []int {
 	g.sloppy = false // once
-	spare := g.c.fallbacks(g.pl)
+	spare := g.c.fallbacks(g.c.View(), g.pl, false)
 	if ownerIndex(g.pl, g.c.opts.Self) < 0 {
 		spare = append([]ring.NodeID{g.c.opts.Self}, spare...)
 	}

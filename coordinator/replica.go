@@ -16,7 +16,7 @@ func (c *Coordinator) HandleRead(_ context.Context, req ReadRequest) (ReadReply,
 		return ReadReply{}, err
 	}
 	if !req.Hints && !holds(pl, c.opts.Self) {
-		return ReadReply{}, staleRing(req.Ref)
+		return ReadReply{}, staleRing(req.Ref.Partition)
 	}
 	o, err := c.read(req.Ref, pl, req.Hints)
 	if err != nil {
@@ -32,7 +32,7 @@ func (c *Coordinator) HandleRead(_ context.Context, req ReadRequest) (ReadReply,
 // its hints merged in where they are asked for.
 func (c *Coordinator) read(ref object.Ref, pl ring.Placement, hints bool) (o object.Object, err error) {
 	if holds(pl, c.opts.Self) {
-		if o, err = c.opts.Store.Get(ref); err != nil || !hints {
+		if o, err = c.readCopy(ref, pl.Stamp); err != nil || !hints {
 			return o, err
 		}
 	}
@@ -77,7 +77,7 @@ func (c *Coordinator) apply(ref object.Ref, stamp uint64, write func() (object.W
 }
 
 // applyHint is apply for the copy of another node, which must be a replica of
-// the partition.
+// the partition. A node that leaves refuses, unless it is one too.
 func (c *Coordinator) applyHint(ref object.Ref, stamp uint64, target ring.NodeID, write func() (object.Written, error)) (object.Written, error) {
 	c.gate.RLock()
 	defer c.gate.RUnlock()
@@ -86,7 +86,9 @@ func (c *Coordinator) applyHint(ref object.Ref, stamp uint64, target ring.NodeID
 	case err != nil:
 		return object.Written{}, err
 	case !holds(pl, target):
-		return object.Written{}, staleRing(ref)
+		return object.Written{}, staleRing(ref.Partition)
+	case target != c.opts.Self && !holds(pl, c.opts.Self) && c.Leaving():
+		return object.Written{}, errLeaving
 	default:
 		return write()
 	}
@@ -104,13 +106,13 @@ func (c *Coordinator) checkPlacement(ref object.Ref, stamp uint64) (ring.Placeme
 	}
 	pl := v.Placement(int(ref.Partition))
 	if pl.Stamp != stamp {
-		return pl, staleRing(ref)
+		return pl, staleRing(ref.Partition)
 	}
 	return pl, nil
 }
 
-func staleRing(ref object.Ref) error {
-	return fmt.Errorf("%w: partition %d", ErrStaleRing, ref.Partition)
+func staleRing(partition uint32) error {
+	return fmt.Errorf("%w: partition %d", ErrStaleRing, partition)
 }
 
 // durable waits for a write's sync. After it began, a failure leaves the

@@ -136,9 +136,11 @@ func (c *Coordinator) standIn(ctx context.Context, ref object.Ref, pl ring.Place
 	})
 }
 
-// mayStandIn says whether a put may be done without any owner.
+// mayStandIn says whether a put may be done without any owner. Nobody stands in
+// that leaves: see leave.go.
 func (c *Coordinator) mayStandIn(pl ring.Placement, req PutRequest) bool {
-	return c.sloppy(req.Consistency) && req.Consistency.PW == 0 && len(pl.Owners) > 0 && c.View().Ring().Has(c.opts.Self)
+	return c.sloppy(req.Consistency) && req.Consistency.PW == 0 && len(pl.Owners) > 0 &&
+		c.View().Ring().Has(c.opts.Self) && !c.Leaving()
 }
 
 // sloppy says whether fallbacks count for a request.

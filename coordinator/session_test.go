@@ -8,6 +8,25 @@ import (
 	"starling/store/version"
 )
 
+func TestSessionReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3, nil)
+		at, holder := c.ids[0], c.ids[1]
+		c.setFault(at, refused)
+		c.setFault(c.ids[2], refused)
+		res := c.mustPut(holder, putReq("k", "v", one))
+		synctest.Wait() // the copies to the others have failed
+		c.setFault(at, healthy)
+		c.setFault(c.ids[2], healthy)
+		c.wantValues(at, GetRequest{Key: "k", Consistency: one}) // this node's own empty copy
+		c.wantValues(at, GetRequest{Key: "k", Consistency: one, Session: res.Context}, "v")
+		c.setFault(holder, refused)
+		if _, err := c.get(at, GetRequest{Key: "k", Consistency: one, Session: res.Context}); !errors.Is(err, ErrNotVisible) {
+			t.Fatalf("error %v, want ErrNotVisible", err)
+		}
+	})
+}
+
 // A context may name what a purge has removed since: it must not fail for
 // ever. It must while a member that may have what it names cannot be asked.
 func TestASessionOutlivesAPurge(t *testing.T) {

@@ -46,11 +46,12 @@ type spareNodes struct {
 const maxSpare = 8
 
 // fallbacks lists the usable nodes that are no replica of the partition, by
-// rank: at most maxSpare, and not this node.
-func (c *Coordinator) fallbacks(pl ring.Placement) []ring.NodeID {
+// rank: at most maxSpare, and not this node. For a new hint those that leave are
+// left out; they may have old ones.
+func (c *Coordinator) fallbacks(v *ring.View, pl ring.Placement, newHint bool) []ring.NodeID {
 	var nodes []ring.NodeID
-	for id := range c.View().Fallbacks(pl.Partition) {
-		if id == c.opts.Self || slices.Contains(pl.Displaced, id) || !c.usable(id) {
+	for id := range v.Fallbacks(pl.Partition) {
+		if id == c.opts.Self || slices.Contains(pl.Displaced, id) || newHint && v.Draining(id) || !c.usable(id) {
 			continue
 		}
 		if nodes = append(nodes, id); len(nodes) == maxSpare {
@@ -83,7 +84,7 @@ func (s *spareNodes) count() int {
 
 func (s *spareNodes) fill() {
 	if !s.known {
-		s.known, s.nodes = true, s.c.fallbacks(s.pl)
+		s.known, s.nodes = true, s.c.fallbacks(s.c.View(), s.pl, true)
 	}
 }
 
@@ -144,8 +145,11 @@ func (p *put) keepHint(i int, o object.Object, full ReplicaError) {
 
 // takeHint keeps an object for another replica and returns when it is durable.
 func (c *Coordinator) takeHint(req ReplicateRequest) error {
-	if c.opts.Hints == nil {
+	switch {
+	case c.opts.Hints == nil:
 		return fmt.Errorf("%w: it keeps no hints", ErrNotReady)
+	case c.Leaving():
+		return errLeaving
 	}
 	w, err := c.applyHint(req.Ref, req.Stamp, req.For, func() (object.Written, error) {
 		return c.opts.Hints.MergeHint(req.For, req.Ref, req.Object)
@@ -187,6 +191,11 @@ func (c *Coordinator) Deliver(ctx context.Context, target ring.NodeID, ref objec
 	if holds(pl, target) {
 		return c.deliverTo(ctx, target, ref, pl, o)
 	}
+	return c.deliverToAll(ctx, ref, pl, o)
+}
+
+// deliverToAll brings an object to every node that keeps the partition.
+func (c *Coordinator) deliverToAll(ctx context.Context, ref object.Ref, pl ring.Placement, o object.Object) error {
 	if len(pl.Owners)+len(pl.Pending) == 0 {
 		return fmt.Errorf("%w: nobody keeps partition %d", ErrUnreachable, ref.Partition)
 	}

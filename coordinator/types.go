@@ -214,6 +214,13 @@ type NodeStatus struct {
 	Hints, HintBytes int64
 	// Draining: it is stopping.
 	Draining bool
+	// Pending counts the partitions that it is to own and does not hold yet.
+	// TransferDone of about TransferTotal bytes have come for them.
+	Pending                     int
+	TransferDone, TransferTotal int64
+	// Leaving is what it waits for before it can leave; "" if it does not leave
+	// or waits for nothing.
+	Leaving string
 }
 
 // Replica is what a node does for the coordinators of others. The node-to-node

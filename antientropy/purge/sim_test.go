@@ -13,7 +13,7 @@ import (
 type flaw string
 
 // The flaws. The first five, and lateStamp, are parts of the protocol left out;
-// the last five are ways in which the rest of a node can break its rules.
+// the last six are ways in which the rest of a node can break its rules.
 const (
 	noFlaw      flaw = ""
 	noFence     flaw = "no fence"
@@ -25,6 +25,7 @@ const (
 
 	lateDelivery   flaw = "a delivery of a hint goes on after it was given up"
 	ungatedHint    flaw = "a coordinator keeps hints without the gate"
+	ungatedMove    flaw = "a hint that is moved is kept without the gate"
 	ungatedPull    flaw = "pages of a pull are merged without the gate"
 	forgetfulFence flaw = "a restart forgets the fence"
 	lazyFence      flaw = "the fence is saved without a sync of the rows"
@@ -193,16 +194,17 @@ func TestFlawsAreCaught(t *testing.T) {
 		seed uint64
 	}{
 		{noFence, 1},
-		{noFirst, 73},
-		{noWrites, 964},
-		{noBoots, 12508},
+		{noFirst, 146},
+		{noWrites, 1928},
+		{noBoots, 27080},
 		{lateStamp, 120},
-		{ownersFirst, 8},
-		{lateDelivery, 987},
+		{ownersFirst, 36},
+		{lateDelivery, 2961},
 		{ungatedHint, 3},
+		{ungatedMove, 36},
 		{ungatedPull, 116},
 		{forgetfulFence, 464},
-		{lazyFence, 1931},
+		{lazyFence, 3459},
 	} {
 		t.Run(string(tc.flaw), func(t *testing.T) {
 			end := tc.seed + simRuns(t, 5000)

@@ -22,7 +22,7 @@ func (w *world) deliverHint() {
 }
 
 // deliverHint brings a hint to its target, or, where that keeps nothing, to all
-// that do. The stamp is read after the hint: its row is there until then, for
+// that do; or it has another member keep it, as one does that leaves. The stamp is read after the hint: its row is there until then, for
 // there is one try at a time.
 func (x *member) deliverHint() {
 	keys := slices.SortedFunc(maps.Keys(x.hints), compareHintKeys)
@@ -52,6 +52,18 @@ func (x *member) deliverHint() {
 		if !holds(x.pl, to[0]) {
 			to = x.pl.AppendWriters(nil)
 		}
+		if y := x.w.rng.IntN(simMembers); holds(x.pl, to[0]) && y != x.id && y != k.target && x.w.chance(30) {
+			*missing = 1
+			x.moveHint(k, o, y, func(ok bool) {
+				if x.delivering[k] == missing {
+					giveUp()
+					if ok {
+						x.drop(k, o)
+					}
+				}
+			})
+			return
+		}
 		*missing = len(to)
 		for _, id := range to {
 			x.sendBy(x.w.postTwice, id, k.ref, x.pl.Stamp, o, func(ok bool) {
@@ -64,6 +76,19 @@ func (x *member) deliverHint() {
 				}
 			})
 		}
+	})
+}
+
+// moveHint has another member keep a hint.
+func (x *member) moveHint(k hintKey, o object.Object, to int, done func(ok bool)) {
+	stamp := x.pl.Stamp
+	x.w.callBy(x.w.postTwice, x, to, func(y *member) func() {
+		ok := y.pl.Stamp == stamp || x.w.flaw == ungatedMove
+		if ok {
+			y.keep(k, o)
+			y.sync()
+		}
+		return func() { done(ok) }
 	})
 }
 

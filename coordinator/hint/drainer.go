@@ -88,13 +88,20 @@ func (d *Drainer) due() []*target {
 	for _, total := range d.opts.Store.HintTotals() {
 		t := d.target(total.Target)
 		// The deliverer is asked without the lock: it has its own.
-		if total.Hints > 0 && t.rested(time.Now()) && d.opts.Deliverer.Usable(t.id) {
+		if total.Hints > 0 && t.rested(time.Now()) && d.ready(t.id) {
 			t.start()
 			due = append(due, t)
 		}
 	}
 	return due
 }
+
+// ready says whether a target's hints can be sent anywhere now.
+func (d *Drainer) ready(id ring.NodeID) bool {
+	return d.opts.Deliverer.Usable(id) || d.leaving()
+}
+
+func (d *Drainer) leaving() bool { return d.opts.Mover != nil && d.opts.Mover.Leaving() }
 
 func (d *Drainer) target(id ring.NodeID) *target {
 	d.mu.Lock()
@@ -136,6 +143,17 @@ func (d *Drainer) Replay(target ring.NodeID) (int64, error) {
 	}
 	d.Kick()
 	return pending, nil
+}
+
+// Pending counts the hints that this node keeps, those under way and those that
+// cannot be read among them, and their bytes. It is 0 once every one of them is
+// durable elsewhere.
+func (d *Drainer) Pending() (hints, bytes int64) {
+	for _, total := range d.opts.Store.HintTotals() {
+		hints += total.Hints
+		bytes += total.Bytes
+	}
+	return hints, bytes
 }
 
 // Targets lists the nodes that hints are kept for, or were since this node

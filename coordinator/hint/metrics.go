@@ -14,10 +14,11 @@ const (
 	changed   // delivered, but the hint had changed and is still here
 	busy
 	failed
+	moved // another member keeps it now
 	numResults
 )
 
-var resultNames = [numResults]string{"delivered", "changed", "busy", "failed"}
+var resultNames = [numResults]string{"delivered", "changed", "busy", "failed", "moved"}
 
 // metrics are the drainer's own counters, and a collector of what the store
 // knows.

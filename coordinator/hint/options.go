@@ -34,6 +34,8 @@ const (
 type Options struct {
 	Store     Store
 	Deliverer Deliverer
+	// Mover may be nil: hints wait for their targets.
+	Mover Mover
 	// BytesPerSecond is the rate of this node's deliveries to all targets
 	// together, counted in encoded objects with their names.
 	BytesPerSecond int64

@@ -31,6 +31,8 @@ type result struct {
 	err  error
 	// dropped: the hint is gone. Else it was changed in the meantime.
 	dropped bool
+	// moved: another member keeps the hint.
+	moved bool
 	// dropErr is why a hint that was delivered could not be dropped.
 	dropErr error
 }
@@ -64,7 +66,7 @@ func (p *pass) admit(ctx context.Context, h object.Hint) bool {
 	for p.err == nil && p.flying >= p.width() {
 		p.learn(<-p.results)
 	}
-	return p.meter(ctx, sizeOf(h)) && p.d.opts.Deliverer.Usable(p.t.id)
+	return p.meter(ctx, sizeOf(h)) && p.d.ready(p.t.id)
 }
 
 // width is how many deliveries may be under way now.
@@ -132,13 +134,18 @@ func sizeOf(h object.Hint) int64 {
 	return int64(h.Object.Size() + len(h.Ref.Bucket) + len(h.Ref.Key))
 }
 
-// deliver brings one hint to its target and drops it.
+// deliver brings one hint to its target, or from a node that leaves to another
+// that keeps it, and drops it.
 func (d *Drainer) deliver(ctx context.Context, h object.Hint) result {
 	ctx, cancel := context.WithTimeout(ctx, d.opts.Timeout)
 	defer cancel()
 	start := time.Now()
-	err := d.opts.Deliverer.Deliver(ctx, h.Target, h.Ref, h.Object)
-	r := result{took: time.Since(start), err: err}
+	send, move := d.opts.Deliverer.Deliver, !d.opts.Deliverer.Usable(h.Target) && d.leaving()
+	if move {
+		send = d.opts.Mover.Move
+	}
+	err := send(ctx, h.Target, h.Ref, h.Object)
+	r := result{took: time.Since(start), err: err, moved: move}
 	if err == nil {
 		r.dropped, r.dropErr = d.opts.Store.DropHint(h.Target, h.Ref, h.Object.Hash(h.Ref.Bucket, h.Ref.Key))
 		d.metrics.bytes.Add(float64(sizeOf(h)))
@@ -161,10 +168,13 @@ func (p *pass) learn(r result) {
 		p.done++
 		p.t.window.answered(now, r.took)
 		p.t.succeeded(r.dropped)
-		if r.dropped {
-			m[delivered].Inc()
-		} else {
+		switch {
+		case !r.dropped:
 			m[changed].Inc()
+		case r.moved:
+			m[moved].Inc()
+		default:
+			m[delivered].Inc()
 		}
 	case errors.Is(r.err, ErrBusy):
 		m[busy].Inc()

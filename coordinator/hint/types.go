@@ -35,12 +35,24 @@ type Deliverer interface {
 	Pressure() float64
 }
 
+// Mover hands the hints of a node that leaves the cluster to others. Its methods
+// are called concurrently, and must not wait for the [Drainer].
+type Mover interface {
+	// Leaving: this node keeps no hints any longer than it must.
+	Leaving() bool
+	// Move returns nil once another member keeps the object, durably, as its own
+	// hint for the target; or, where the target keeps the partition no more,
+	// once it is durable at all nodes that do. It returns soon after ctx ends. A
+	// refusal for overload wraps [ErrBusy].
+	Move(ctx context.Context, target ring.NodeID, ref object.Ref, o object.Object) error
+}
+
 // Target is what this node keeps for one other node.
 type Target struct {
 	Node         ring.NodeID
 	Hints, Bytes int64
 	State        State
-	// Delivered counts the hints delivered since the node started.
+	// Delivered counts the hints delivered, or moved, since the node started.
 	Delivered int64
 	// LastError is why the last delivery failed, or why the hints that are left
 	// cannot be read; "" after a success.

@@ -56,6 +56,9 @@ var (
 			Dot: version.Dot{Actor: 1 << 63, Seq: 2}, Tombstone: true, ModifiedMS: 5,
 		}},
 	}
+	testSizes      = antientropy.SizesRequest{Partitions: []uint32{65535, 0, 3}}
+	testSizesReply = antientropy.SizesReply{Bytes: []uint64{0, 1 << 40, math.MaxUint64}}
+
 	nodeA, nodeB = ring.NodeID{0: 0xa0, 15: 1}, ring.NodeID{0: 0xb0, 15: 2}
 )
 
@@ -108,6 +111,13 @@ func testPage() antientropy.PullPage {
 	}}
 }
 
+func testStatus() coordinator.NodeStatus {
+	return coordinator.NodeStatus{
+		Hints: 3, HintBytes: math.MaxInt64, Draining: true, Pending: ring.MaxPartitions,
+		TransferDone: 1 << 40, TransferTotal: math.MaxInt64, Leaving: "12 partitions are still here alone",
+	}
+}
+
 func testInspectReply() coordinator.InspectReply {
 	held := func(hash uint64) coordinator.Copy {
 		return coordinator.Copy{Vector: testVector, Hash: hash, Siblings: []coordinator.SiblingInfo{
@@ -133,10 +143,12 @@ func messages() []message {
 		messageOf("forward-reply-holder", testResult(nodeB, nodeA), appendPutResult, decodePutResult),
 		messageOf("inspect-request", testRef, appendRef, decodeInspectRequest),
 		messageOf("inspect-reply", testInspectReply(), appendInspectReply, decodeInspectReply),
-		messageOf("status-reply", coordinator.NodeStatus{Hints: 3, HintBytes: math.MaxInt64, Draining: true}, appendNodeStatus, decodeNodeStatus),
+		messageOf("status-reply-leaving", testStatus(), appendNodeStatus, decodeNodeStatus),
 		messageOf("confirm", testClaims, appendClaims, decodeClaims),
 		messageOf("pull-request", testPull(), appendPullRequest, decodePullRequest),
 		messageOf("pull-page", testPage(), appendPullPage, decodePullPage),
+		messageOf("sizes-request", testSizes, appendSizesRequest, decodeSizesRequest),
+		messageOf("sizes-reply", testSizesReply, appendSizesReply, decodeSizesReply),
 		messageOf("error", remoteOf(testQuorumError()), recodeError, decodeError),
 	)
 }
@@ -196,6 +208,7 @@ func earlier() []message {
 		messageOf("read-request", coordinator.ReadRequest{Ref: testRef, Stamp: 1, Have: 1 << 60}, appendReadRequest, decodeReadRequest),
 		messageOf("replicate-request", coordinator.ReplicateRequest{Ref: testRef, Stamp: 1, Object: testObject}, appendReplicateRequest, decodeReplicateRequest),
 		messageOf("forward-reply", testResult(ring.NodeID{}, ring.NodeID{}), appendPutResult, decodePutResult),
+		messageOf("status-reply", coordinator.NodeStatus{Hints: 3, HintBytes: math.MaxInt64, Draining: true}, appendNodeStatus, decodeNodeStatus),
 	}
 }
 

@@ -19,22 +19,6 @@ import (
 
 var testClaim = antientropy.Claim{Partition: 1023, Stamp: 0x0102030405060708}
 
-func testCompare() antientropy.CompareRequest {
-	return antientropy.CompareRequest{From: nodeA, Inner: true, Salt: 0x1112131415161718, Roots: []antientropy.RootClaim{
-		{Claim: testClaim, Root: merkle.Node{Sum: 1 << 60, Keys: 300}},
-		{Claim: testClaims[1], Root: merkle.Node{Sum: math.MaxUint64, Keys: math.MaxUint64}},
-	}}
-}
-
-// testComparison is a comparison with other digests for every seed.
-func testComparison(seed uint32) antientropy.Comparison {
-	c := antientropy.Comparison{Verdict: antientropy.VerdictDiffers}
-	for i := range c.Inner {
-		c.Inner[i] = merkle.Digest(seed<<16 | uint32(i))
-	}
-	return c
-}
-
 func testKeys() antientropy.KeysRequest {
 	q := antientropy.KeysRequest{
 		Claim: testClaim, Salt: math.MaxUint64, Inner: 1<<31 | 1, MaxKeys: maxKeys,
@@ -123,8 +107,7 @@ func testRepairStatus() antientropy.RepairStatus {
 func convergeMessages() []message {
 	candidates := antientropy.CandidatesRequest{After: testRef, Max: maxKeys}
 	return []message{
-		messageOf("compare-request", testCompare(), appendCompareRequest, decodeCompareRequest),
-		messageOf("compare-reply", []antientropy.Comparison{testComparison(1), testComparison(2)}, appendComparisons, decodeComparisons),
+		messageOf("compare-request-sketches", testCompare(), appendCompareRequest, decodeCompareRequest),
 		messageOf("keys-request", testKeys(), appendKeysRequest, decodeKeysRequest),
 		messageOf("keys-page", testKeysPage(), appendKeysPage, decodeKeysPage),
 		messageOf("fetch-request", testFetch(), appendFetchRequest, decodeFetchRequest),
@@ -164,7 +147,7 @@ func convergeCalls(t *testing.T, caller *Transport) map[string]func() error {
 }
 
 func TestEveryConvergeMethod(t *testing.T) {
-	compared := []antientropy.Comparison{testComparison(3), {Verdict: antientropy.VerdictEqual}}
+	compared := []antientropy.Comparison{testComparison(3), testListed()}
 	caller, _, _ := pair(t, &fakeNode{
 		compare: func(_ context.Context, q antientropy.CompareRequest) ([]antientropy.Comparison, error) {
 			same(t, q, testCompare())
@@ -240,19 +223,6 @@ func TestEveryConvergeMethod(t *testing.T) {
 	same(t, purged, 1)
 }
 
-// Digests come for the partitions that differ alone, if they were asked for.
-func TestMixedComparisons(t *testing.T) {
-	mixed := []antientropy.Comparison{
-		{Verdict: antientropy.VerdictEqual}, testComparison(1), {Verdict: antientropy.VerdictRefused},
-		{Verdict: antientropy.VerdictDiffers}, testComparison(2),
-	}
-	b := appendComparisons(nil, mixed)
-	golden(t, "compare-reply-mixed", b)
-	got, err := decodeComparisons(b)
-	wantErr(t, err, nil)
-	same(t, got, mixed)
-}
-
 // The first leaf has number zero, and one that differs may have no keys here.
 func TestLeavesWithoutKeys(t *testing.T) {
 	page := antientropy.KeysPage{Leaves: []antientropy.LeafKeys{
@@ -323,6 +293,14 @@ func TestRepliesOfAnotherLength(t *testing.T) {
 	}
 	_, err = caller.Fetch(short(t), nodeB, testFetch())
 	refused(err, "2 objects of 1 references")
+	for _, of := range []int{0, 2, 4} {
+		n.sizes = func(context.Context, antientropy.SizesRequest) (antientropy.SizesReply, error) {
+			return antientropy.SizesReply{Bytes: make([]uint64, of)}, nil
+		}
+		got, err := caller.Sizes(short(t), nodeB, testSizes)
+		refused(err, fmt.Sprintf("%d sizes, asked for 3", of))
+		same(t, got, antientropy.SizesReply{})
+	}
 	for _, c := range []struct {
 		states, writes int
 		want           string

@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"starling/coordinator"
+	"starling/ring"
 	"starling/store/object"
 	"starling/store/version"
 )
@@ -179,12 +180,20 @@ const (
 	statusHints     protowire.Number = 1
 	statusHintBytes protowire.Number = 2
 	statusDraining  protowire.Number = 3
+	statusPending   protowire.Number = 4
+	statusDone      protowire.Number = 5
+	statusTotal     protowire.Number = 6
+	statusLeaving   protowire.Number = 7
 )
 
 func appendNodeStatus(dst []byte, a coordinator.NodeStatus) []byte {
 	dst = appendUint(dst, statusHints, uint64(a.Hints))
 	dst = appendUint(dst, statusHintBytes, uint64(a.HintBytes))
-	return appendFlag(dst, statusDraining, a.Draining)
+	dst = appendFlag(dst, statusDraining, a.Draining)
+	dst = appendUint(dst, statusPending, uint64(max(a.Pending, 0)))
+	dst = appendUint(dst, statusDone, uint64(max(a.TransferDone, 0)))
+	dst = appendUint(dst, statusTotal, uint64(max(a.TransferTotal, 0)))
+	return appendText(dst, statusLeaving, cut(a.Leaving))
 }
 
 func decodeNodeStatus(b []byte) (a coordinator.NodeStatus, err error) {
@@ -197,6 +206,14 @@ func decodeNodeStatus(b []byte) (a coordinator.NodeStatus, err error) {
 			a.HintBytes = int64(f.uint(math.MaxInt64))
 		case statusDraining:
 			a.Draining = f.flag()
+		case statusPending:
+			a.Pending = int(f.uint(ring.MaxPartitions))
+		case statusDone:
+			a.TransferDone = int64(f.uint(math.MaxInt64))
+		case statusTotal:
+			a.TransferTotal = int64(f.uint(math.MaxInt64))
+		case statusLeaving:
+			a.Leaving = f.text(maxMessageBytes)
 		}
 	}
 	return a, f.err

@@ -1,8 +1,8 @@
 // Package rpc carries requests between the nodes of a cluster over their own
 // wire protocol: the coordinator's reads, writes and forwards, questions after
-// how a node and its copies are, the pages of a partition that is being filled,
-// the exchanges by which owners become equal, the steps of a purge, and cluster
-// maps.
+// how a node and its copies are, the pages and sizes of partitions that are being
+// filled, the exchanges by which owners become equal, the steps of a purge, and
+// cluster maps.
 //
 // The frames, deadlines, bounds and connections are those of the internal
 // package wire, whose comment has the layout and its invariants. This package

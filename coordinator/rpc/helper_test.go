@@ -26,6 +26,7 @@ type fakeNode struct {
 	forward   func(context.Context, coordinator.ForwardRequest) (coordinator.PutResult, error)
 	confirm   func(context.Context, []antientropy.Claim) ([]antientropy.Claim, error)
 	pull      func(context.Context, antientropy.PullRequest) (antientropy.PullPage, error)
+	sizes     func(context.Context, antientropy.SizesRequest) (antientropy.SizesReply, error)
 	exchange  func(context.Context, state.Map) (state.Map, error)
 	inspect   func(context.Context, object.Ref) (coordinator.InspectReply, error)
 	status    func(context.Context) (coordinator.NodeStatus, error)
@@ -59,6 +60,10 @@ func (n *fakeNode) HandleConfirm(ctx context.Context, q []antientropy.Claim) ([]
 
 func (n *fakeNode) HandlePull(ctx context.Context, q antientropy.PullRequest) (antientropy.PullPage, error) {
 	return n.pull(ctx, q)
+}
+
+func (n *fakeNode) HandleSizes(ctx context.Context, q antientropy.SizesRequest) (antientropy.SizesReply, error) {
+	return n.sizes(ctx, q)
 }
 
 func (n *fakeNode) HandleInspect(ctx context.Context, ref object.Ref) (coordinator.InspectReply, error) {

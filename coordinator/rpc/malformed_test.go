@@ -45,6 +45,8 @@ func TestMalformedMessages(t *testing.T) {
 	exchange := func(b []byte) error { _, err := decodeMap(b); return err }
 	replicate := func(b []byte) error { _, err := decodeReplicateRequest(b); return err }
 	inspect := func(b []byte) error { _, err := decodeInspectReply(b); return err }
+	sizes := func(b []byte) error { _, err := decodeSizesRequest(b); return err }
+	sized := func(b []byte) error { _, err := decodeSizesReply(b); return err }
 	status := func(b []byte) error { _, err := decodeNodeStatus(b); return err }
 	held := func(b []byte) []byte { return text(inspectCopy, string(b)) }
 	sibling := func(b []byte) []byte { return held(text(copySibling, string(b))) }
@@ -93,6 +95,12 @@ func TestMalformedMessages(t *testing.T) {
 		{"too many hints", inspect, bytes.Repeat(tag(inspectHint, protowire.BytesType, 0), maxReplicas+1), "more than 1024 times"},
 		{"leaf too high", inspect, appendUint(nil, inspectLeaf, math.MaxUint16+1), "is 65536, at most 65535"},
 		{"too many hints kept", status, appendUint(nil, statusHints, math.MaxInt64+1), "at most"},
+		{"too many partitions pending", status, appendUint(nil, statusPending, ring.MaxPartitions+1), "at most 65536"},
+		{"too long a reason", status, text(statusLeaving, strings.Repeat("x", maxMessageBytes+1)), "at most 1024"},
+		{"half a partition", sizes, text(sizesPartitions, "123"), "3 bytes, not a multiple of 4"},
+		{"size of no partition", sizes, appendPacked32(nil, sizesPartitions, []uint32{0, 65536}), "partition 65536, at most 65535"},
+		{"too many partitions", sizes, text(sizesPartitions, strings.Repeat("\x00", 4*maxSizes+4)), "at most"},
+		{"too many sizes", sized, text(sizesBytes, strings.Repeat("\x01", maxSizes+1)), "more than 16384 numbers"},
 		{"too many claims", claims, bytes.Repeat(tag(claimsClaim, protowire.BytesType, 0), ring.MaxPartitions+1), "more than 65536 times"},
 		{"claim is a number", claims, tag(claimsClaim, protowire.VarintType, 1), "wire type 0"},
 		{"entry without an object", page, text(pageEntry, string(text(refKey, "k"))), "without an object"},
@@ -156,11 +164,20 @@ func TestMalformedConvergeMessages(t *testing.T) {
 		{"short asker", compare, text(compareFrom, digest(3)), "3 bytes, want 16"},
 		{"root of a partition too high", compare, text(compareRoot, appendUint(nil, claimPartition, 65536)), "at most 65535"},
 		{"too many verdicts", comparisons, text(comparisonVerdicts, digest(maxRoots+1)), "1025 bytes, at most 1024"},
-		{"unknown verdict", comparisons, text(comparisonVerdicts, []byte{3}), "verdict 3, at most 2"},
+		{"unknown verdict", comparisons, text(comparisonVerdicts, []byte{5}), "verdict 5, at most 4"},
 		{"digests of none", comparisons, text(comparisonInner, digest(innerBytes)), "does not differ"},
 		{"digests of an equal tree", comparisons, join(text(comparisonVerdicts, []byte{1}), text(comparisonInner, digest(innerBytes))), "does not differ"},
 		{"no digests", comparisons, join(text(comparisonVerdicts, []byte{2, 2}), text(comparisonInner, digest(innerBytes))), "no digests of the last 1 trees"},
 		{"few digests", comparisons, join(text(comparisonVerdicts, []byte{2}), text(comparisonInner, digest(innerBytes-4))), "124 bytes, want 128"},
+		{"sketch cut short", compare, text(compareSketch, digest(sketchBytes-4)), "60 bytes, want 64"},
+		{"sketch of no tree", compare, text(compareSketch, digest(sketchBytes)), "1 sketches of 0 trees"},
+		{"too many sketches", compare, bytes.Repeat(text(compareSketch, digest(sketchBytes)), maxSketches+1), "more than 64 times"},
+		{"leaves of none", comparisons, text(comparisonLeaves, leaf(1)), "tree that is not listed"},
+		{"leaves of a tree that differs", comparisons, join(text(comparisonVerdicts, []byte{2}), appendHead(nil, comparisonInner, 0), text(comparisonLeaves, leaf(1))), "tree that is not listed"},
+		{"no leaves", comparisons, text(comparisonVerdicts, []byte{4}), "no leaves of the last 1 listed"},
+		{"too many leaves listed", comparisons, join(text(comparisonVerdicts, []byte{4}), text(comparisonLeaves, join(leaf(1), leaf(2), leaf(3), leaf(4), leaf(5), leaf(6), leaf(7), leaf(8), leaf(9)))), "9 leaves listed"},
+		{"more than is listed", comparisons, join(text(comparisonVerdicts, []byte{4}), text(comparisonLeaves, appendFlag(nil, keysPageMore, true))), "more of them is true"},
+		{"listed leaf again", comparisons, join(text(comparisonVerdicts, []byte{4}), text(comparisonLeaves, join(leaf(5), leaf(5)))), "leaf 5 out of order"},
 		{"digests are a number", comparisons, join(text(comparisonVerdicts, []byte{2}), appendUint(nil, comparisonInner, 1)), "wire type 0"},
 		{"digests of zero written out", comparisons, join(text(comparisonVerdicts, []byte{2}), text(comparisonInner, make([]byte, innerBytes))), "zero value of field 2"},
 		{"leaves of no node", keys, text(keysLeaves, digest(4)), "digests of 1 leaves, want 0"},

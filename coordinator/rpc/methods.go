@@ -34,6 +34,7 @@ const (
 	methodVerify
 	methodPurge
 	methodRepair
+	methodSizes
 
 	methods // one more than the last
 )
@@ -41,6 +42,7 @@ const (
 var methodNames = [methods]string{
 	"unknown", "ping", "exchange", "read", "replicate", "forward", "confirm", "pull", "inspect", "status",
 	"compare", "keys", "fetch", "push", "report", "candidates", "verify", "purge", "repair",
+	"sizes",
 }
 
 // known is m, or 0 for a method that this build has never heard of.
@@ -113,7 +115,7 @@ func (t *Transport) serve(ctx context.Context, number uint8, payload []byte, rep
 			return late
 		}
 		return err
-	case methodConfirm, methodPull:
+	case methodConfirm, methodPull, methodSizes:
 		if s.Source == nil {
 			return notReady(m)
 		}
@@ -164,10 +166,14 @@ func serveReplica(ctx context.Context, m method, r coordinator.Replica, payload 
 }
 
 func serveSource(ctx context.Context, m method, s antientropy.Source, payload []byte, reply *wire.Buffer) error {
-	if m == methodConfirm {
+	switch m {
+	case methodConfirm:
 		return answer(ctx, payload, reply, decodeClaims, s.HandleConfirm, putClaims)
+	case methodPull:
+		return answer(ctx, payload, reply, decodePullRequest, s.HandlePull, putPullPage)
+	default:
+		return answer(ctx, payload, reply, decodeSizesRequest, s.HandleSizes, putSizesReply)
 	}
-	return answer(ctx, payload, reply, decodePullRequest, s.HandlePull, putPullPage)
 }
 
 func serveDiagnosis(ctx context.Context, m method, d coordinator.Diagnosis, payload []byte, reply *wire.Buffer) error {

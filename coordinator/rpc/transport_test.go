@@ -19,7 +19,6 @@ import (
 func TestEveryMethod(t *testing.T) {
 	read := coordinator.ReadRequest{Ref: testRef, Stamp: 5, Have: 6, Hints: true}
 	replicate := coordinator.ReplicateRequest{Ref: testRef, Stamp: 5, Object: testObject, For: nodeA}
-	status := coordinator.NodeStatus{Hints: 1, HintBytes: 2, Draining: true}
 	caller, _, _ := pair(t, &fakeNode{
 		read: func(_ context.Context, q coordinator.ReadRequest) (coordinator.ReadReply, error) {
 			same(t, q, read)
@@ -41,6 +40,10 @@ func TestEveryMethod(t *testing.T) {
 			same(t, q, testPull())
 			return testPage(), nil
 		},
+		sizes: func(_ context.Context, q antientropy.SizesRequest) (antientropy.SizesReply, error) {
+			same(t, q, testSizes)
+			return testSizesReply, nil
+		},
 		exchange: func(_ context.Context, m state.Map) (state.Map, error) {
 			same(t, m, state.Map{})
 			return testMap(), nil
@@ -49,7 +52,7 @@ func TestEveryMethod(t *testing.T) {
 			same(t, ref, testRef)
 			return testInspectReply(), nil
 		},
-		status: func(context.Context) (coordinator.NodeStatus, error) { return status, nil },
+		status: func(context.Context) (coordinator.NodeStatus, error) { return testStatus(), nil },
 	})
 	ctx := short(t)
 	reply, err := caller.Read(ctx, nodeB, read)
@@ -65,6 +68,9 @@ func TestEveryMethod(t *testing.T) {
 	page, err := caller.Pull(ctx, nodeB, testPull())
 	wantErr(t, err, nil)
 	same(t, page, testPage())
+	sizes, err := caller.Sizes(ctx, nodeB, testSizes)
+	wantErr(t, err, nil)
+	same(t, sizes, testSizesReply)
 	addr, _ := caller.opts.Resolve(nodeB)
 	theirs, err := caller.Exchange(ctx, addr, state.Map{})
 	wantErr(t, err, nil)
@@ -74,7 +80,7 @@ func TestEveryMethod(t *testing.T) {
 	same(t, inspected, testInspectReply())
 	said, err := caller.Status(ctx, nodeB)
 	wantErr(t, err, nil)
-	same(t, said, status)
+	same(t, said, testStatus())
 	wantErr(t, caller.Ping(ctx, nodeB), nil)
 }
 
@@ -115,6 +121,7 @@ func TestServicesComeLater(t *testing.T) {
 		"status":    func() error { _, err := caller.Status(short(t), nodeB); return err },
 		"confirm":   func() error { _, err := caller.Confirm(short(t), nodeB, nil); return err },
 		"pull":      func() error { _, err := caller.Pull(short(t), nodeB, antientropy.PullRequest{}); return err },
+		"sizes":     func() error { _, err := caller.Sizes(short(t), nodeB, antientropy.SizesRequest{}); return err },
 		"exchange":  func() error { _, err := caller.Exchange(short(t), addr, state.Map{}); return err },
 	}
 	for name, call := range convergeCalls(t, caller) {
