@@ -27,6 +27,9 @@ type Config struct {
 	// Join has the RPC host:port pairs of members to ask for admission; empty
 	// for the node that creates a cluster.
 	Join []string
+	// Replace is the name or ID of the dead member whose place this node takes
+	// when it joins; empty for none.
+	Replace string
 	// Zone is the failure domain; replicas are spread over distinct ones.
 	Zone string
 	// Weight is this node's relative share of the data; 100 is normal.
@@ -73,6 +76,9 @@ type Config struct {
 	AntientropyInterval time.Duration
 	// AntientropyBytesPerSecond is the pace of shipping objects between owners.
 	AntientropyBytesPerSecond int64
+	// TransferBytesPerSecond is the pace at which this node takes over
+	// partitions, and parts with those that it is to keep no more.
+	TransferBytesPerSecond int64
 
 	LogLevel slog.Level
 	// LogFormat is "text" or "json".

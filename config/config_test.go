@@ -204,6 +204,7 @@ func TestBounds(t *testing.T) {
 		{"free_floor_bytes", []string{"1MiB", "1TiB"}, []string{"0", "-1", "2TiB"}},
 		{"hints_max_bytes", []string{"0", "64TiB"}, []string{"-1", "65TiB"}},
 		{"hints_bytes_per_second", []string{"64KiB", "1GiB"}, []string{"0", "65535"}},
+		{"transfer_bytes_per_second", []string{"64KiB", "64GiB"}, []string{"0", "65535", "65GiB"}},
 		{"max_connections", []string{"1", "1048576"}, []string{"0", "1048577"}},
 		{"default_timeout", []string{"1ms", "30s"}, []string{"0s", "2", "1h1s", "-1s", "soon"}},
 		{"test_clock_offset", []string{"-24h", "87600h", "0s"}, []string{"1", "87601h"}},
@@ -260,6 +261,20 @@ func TestListenersMustDiffer(t *testing.T) {
 		t.Errorf("got %v, want rpc on every address to collide with http", p)
 	}
 	mustLoad(t, nil, "STARLING_HTTP=127.0.0.1:0", "STARLING_RPC=127.0.0.1:0", "STARLING_GOSSIP=127.0.0.2:4701")
+}
+
+// A node that creates a cluster has nobody to replace.
+func TestReplaceNeedsMembers(t *testing.T) {
+	p := problems(t, nil, "STARLING_REPLACE=n3")
+	if len(p) != 1 || p[0].Setting != "replace" || !strings.Contains(p[0].Want, "join") {
+		t.Errorf("got %v, want replace to need join", p)
+	}
+	if c := mustLoad(t, flags(t, "--replace", "n3", "--join", "a:1")); c.Replace != "n3" {
+		t.Errorf("replace is %q", c.Replace)
+	}
+	if p := problems(t, nil, "STARLING_REPLACE=n 3", "STARLING_JOIN=a:1"); len(p) != 1 || p[0].Setting != "replace" {
+		t.Errorf("got %v, want a name or an ID", p)
+	}
 }
 
 func TestUnusableFiles(t *testing.T) {

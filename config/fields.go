@@ -88,6 +88,8 @@ var fields = []field{
 		"Failure detection address that this node tells others."), "from gossip"),
 	many(bind("join", "", peerAddresses(), func(c *Config) *[]string { return &c.Join },
 		"RPC addresses of members to join through. Empty creates a cluster; a node that is a member already needs none.")),
+	bind("replace", "", label(true), func(c *Config) *string { return &c.Replace },
+		"Name or ID of a dead member whose place this node takes when it joins. Counts at the first start alone."),
 	bind("zone", "", label(true), func(c *Config) *string { return &c.Zone },
 		"Failure domain of this node. Replicas of a key are put into distinct zones where there are enough."),
 	bind("weight", "100", number[uint32](1, 10000), func(c *Config) *uint32 { return &c.Weight },
@@ -142,6 +144,8 @@ var fields = []field{
 		"Time within which every partition is compared with each of its other owners, and between two tries to purge deleted keys."),
 	bind("antientropy_bytes_per_second", "32MiB", size(64*kib, 64*gib), func(c *Config) *int64 { return &c.AntientropyBytesPerSecond },
 		"Pace at which this node ships objects to and from other owners when it has nothing else to do. Requests of clients slow it down."),
+	bind("transfer_bytes_per_second", "64MiB", size(64*kib, 64*gib), func(c *Config) *int64 { return &c.TransferBytesPerSecond },
+		"Pace at which this node copies the partitions that it becomes an owner of, when it has nothing else to do. Requests of clients slow it down, to a tenth at most."),
 	bind("tombstones_min_age", "1h", duration(0, 10*year), func(c *Config) *time.Duration { return &c.TombstonesMinAge },
 		"Age at which purging a deleted key is first tried. It is a delay, not what makes a purge safe."),
 

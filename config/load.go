@@ -79,6 +79,9 @@ func (c *Config) cross(bad map[string]bool) Problems {
 	if !bad["default_timeout"] && !bad["max_timeout"] && c.DefaultTimeout > c.MaxTimeout {
 		problems = append(problems, c.problem("default_timeout", "at most max_timeout, which is "+formatDuration(c.MaxTimeout)))
 	}
+	if !bad["replace"] && !bad["join"] && c.Replace != "" && len(c.Join) == 0 {
+		problems = append(problems, c.problem("replace", "join as well, with members of the cluster whose dead member is replaced"))
+	}
 	listeners := []struct{ name, addr string }{{"http", c.HTTP}, {"rpc", c.RPC}, {"gossip", c.Gossip}}
 	for i, a := range listeners {
 		for _, b := range listeners[:i] {

@@ -105,10 +105,15 @@ func (a *app) ask(ctx context.Context, path string, doc any) error {
 // askAny sends a request to one endpoint after the other, until one answers
 // with what was asked for.
 func (a *app) askAny(ctx context.Context, method, path string, doc any) error {
+	return a.askOf(ctx, a.endpoints(), method, path, doc)
+}
+
+// askOf is askAny at other endpoints than those of the command line.
+func (a *app) askOf(ctx context.Context, endpoints []string, method, path string, doc any) error {
 	ctx, cancel := a.within(ctx)
 	defer cancel()
 	var err error
-	for _, endpoint := range a.endpoints() {
+	for _, endpoint := range endpoints {
 		if err = askOne(ctx, method, endpoint, path, doc); err == nil {
 			return nil
 		}

@@ -35,6 +35,7 @@ func usagef(format string, args ...any) error {
 var (
 	errUnhealthy    = errors.New("the cluster is not healthy")
 	errNotConverged = errors.New("the cluster is not converged")
+	errNotSafe      = errors.New("it is not safe to stop the node")
 )
 
 // exitCode maps an error to the code that scripts see.
@@ -47,7 +48,7 @@ func exitCode(err error) int {
 		return exitDone
 	case errors.As(err, &usage), errors.Is(err, client.ErrInvalid):
 		return exitUsage
-	case errors.Is(err, errUnhealthy), errors.Is(err, errNotConverged):
+	case errors.Is(err, errUnhealthy), errors.Is(err, errNotConverged), errors.Is(err, errNotSafe):
 		return exitUnhealthy
 	case errors.As(err, &problem):
 		switch problem.Status {

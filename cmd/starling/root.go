@@ -27,6 +27,8 @@ var commands = []func(*app) *cobra.Command{
 	newHintsCommand,
 	newConvergenceCommand,
 	newRepairCommand,
+	newClusterCommand,
+	newSafeToStopCommand,
 	newConfigCommand,
 	newBenchCommand,
 	newBenchEchoCommand,
@@ -192,6 +194,16 @@ func exactly(names ...string) cobra.PositionalArgs {
 			return fmt.Errorf("unexpected argument %q: %s takes none", args[0], cmd.CommandPath())
 		case len(args) > len(names):
 			return fmt.Errorf("unexpected argument %q: %s", args[len(names)], wanted)
+		}
+		return nil
+	}
+}
+
+// upToOne is a check of an argument that may be left out.
+func upToOne(name string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > 1 {
+			return fmt.Errorf("unexpected argument %q: %s takes %s", args[1], cmd.CommandPath(), name)
 		}
 		return nil
 	}

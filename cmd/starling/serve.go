@@ -24,12 +24,15 @@ end, for shutdown_grace at most. A second signal ends it at once, with exit
 code 1.
 
 On an empty data directory a node without --join creates a cluster, and one
-with --join waits until a member answers and joins that one. On a directory
-that was used before the node goes on as the member that it was, also under
-another address. Settings come from flags, STARLING_ variables, the file named
+with --join waits until a member answers and joins that one; with --replace
+too it takes the place of a member that is dead. On a directory that was used
+before the node goes on as the member that it was, also under another address.
+A node that has left the cluster, as starling cluster leave asks for, ends with
+exit code 0. Settings come from flags, STARLING_ variables, the file named
 by --config, and defaults, in this order; "starling config show" lists them.`,
 		Example: `  starling serve --data-dir /var/lib/starling
-  starling serve --data-dir /var/lib/starling --join 10.0.0.1:4701,10.0.0.2:4701`,
+  starling serve --data-dir /var/lib/starling --join 10.0.0.1:4701,10.0.0.2:4701
+  starling serve --data-dir /var/lib/starling --join 10.0.0.1:4701 --replace n3`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(cmd.Flags(), os.Environ())

@@ -43,7 +43,9 @@ type statusMember struct {
 }
 
 func newStatusCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var watch bool
+	o := watchOptions{pause: watchPause}
+	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the members of the cluster and whether it is healthy",
 		Long: `Show one line for each member: its state; whether the asked node's failure
@@ -55,28 +57,53 @@ it did not say). A last line says whether the replicas are proven equal; more
 of that shows starling convergence.
 
 The exit code is 4 where a member is not alive, its breaker is open, or a
-partition is pending.`,
+partition is pending.
+
+With --watch the same is shown again and again, without that line, and a bar
+for each member that is filled or leaves: until Ctrl-C, for --timeout at most
+where that is given, or with --until-settled until nothing moves. The exit code
+is then 0, or 1 where --until-settled did not see the end. Without a terminal
+there is one block, or one JSON document, for each look.`,
 		Example: `  starling status
+  starling status --watch
+  starling status --watch --until-settled --timeout 1h
   starling status -o json | jq '.members[] | select(.alive | not) | .name'
   until starling status >/dev/null; do sleep 1; done`,
 		Args: exactly(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var doc client.Cluster
-			if err := a.ask(cmd.Context(), "/v1/cluster", &doc); err != nil {
-				return err
-			}
-			s := statusOf(&doc)
-			convergence, unknown := a.askConvergence(cmd.Context(), &doc)
-			s.Convergence = convergence
-			if err := errors.Join(a.printStatus(&s), a.printConverged(convergence, unknown)); err != nil {
-				return err
-			}
-			if !s.Healthy {
-				return errUnhealthy
-			}
-			return nil
-		},
 	}
+	f := cmd.Flags()
+	f.BoolVar(&watch, "watch", false, "show the status again and again")
+	f.DurationVar(&o.pause, "interval", o.pause, "time between two looks, with --watch")
+	f.BoolVar(&o.untilSettled, "until-settled", false, "end when nobody joins, leaves or is filled, with --watch")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		switch {
+		case watch && o.pause < leastWatchPause:
+			return usagef("--interval %v: %v or more is allowed", o.pause, leastWatchPause)
+		case watch:
+			return a.watchStatus(cmd.Context(), o)
+		case f.Changed("interval") || o.untilSettled:
+			return usagef("--interval and --until-settled are for --watch")
+		}
+		return a.showStatus(cmd.Context())
+	}
+	return cmd
+}
+
+func (a *app) showStatus(ctx context.Context) error {
+	var doc client.Cluster
+	if err := a.ask(ctx, "/v1/cluster", &doc); err != nil {
+		return err
+	}
+	s := statusOf(&doc)
+	convergence, unknown := a.askConvergence(ctx, &doc)
+	s.Convergence = convergence
+	if err := errors.Join(a.printStatus(&s), a.printLeaving(&s), a.printConverged(convergence, unknown)); err != nil {
+		return err
+	}
+	if !s.Healthy {
+		return errUnhealthy
+	}
+	return nil
 }
 
 // askConvergence asks a node that has joined for its summary; unknown is why
@@ -90,6 +117,22 @@ func (a *app) askConvergence(ctx context.Context, cluster *client.Cluster) (_ *c
 		return nil, err
 	}
 	return doc, nil
+}
+
+// printLeaving says what members that leave wait for.
+func (a *app) printLeaving(s *statusDoc) error {
+	if a.output == outputJSON {
+		return nil
+	}
+	for _, m := range s.Members {
+		if m.State != stateLeaving {
+			continue
+		}
+		if err := a.printLine(amber, "%s leaves: %s", m.Name, leavingText(m.Member)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // printConverged is the last line of the table.
@@ -168,7 +211,7 @@ func (a *app) printStatus(s *statusDoc) error {
 		case m.State == stateRemoved:
 		case !m.Alive || breakerOf(m.Member) == breakerOpen:
 			line = red
-		case m.Pending > 0 || m.State != "active" || m.Draining:
+		case m.Pending > 0 || m.State != stateActive || m.Draining:
 			line = amber
 		}
 		state, hints := m.State, "?"

@@ -6,7 +6,8 @@
 # still runs with the node's own data directory are ever signalled.
 set -euo pipefail
 
-readonly max_nodes=9 default_nodes=5 ready_seconds=60 stop_seconds=30
+readonly max_nodes=9 default_nodes=5 ready_seconds=60 stop_seconds=30 leave_seconds=600
+replaces=''
 
 usage() {
   cat <<'TEXT'
@@ -19,11 +20,17 @@ usage: cluster.sh VERB
   endpoints   one HTTP endpoint a line
   kill I      SIGKILL node I
   stop I      SIGTERM node I and wait for its exit
-  start I     start node I with its data, wait until it is ready
+  start I     start node I with its data, wait until it is ready; a node
+              whose data is gone joins as a new member
   pause I     SIGSTOP node I
   resume I    SIGCONT node I
   add         start one more node, which joins
+  leave I     node I hands over its data, leaves the cluster for good, and
+              exits; what is left of its data is put aside as data.left
+  replace I   start a new node in the place of node I, which is dead and whose
+              data is gone
   logs I      show node I's log; with -f go on showing
+  wipe I      remove node I's data; it must not run
   wipe        down, then remove every node's data and log
 
 Node I serves HTTP on base + 10*I, RPC one above, gossip two above; base is
@@ -72,16 +79,26 @@ index() {
   esac
 }
 
-# members prints the numbers of the nodes that have data.
-members() {
+# nodes prints the numbers of the nodes that were ever started.
+nodes() {
   local i
   for i in $(seq 1 $max_nodes); do
-    if [ -d "$(node_dir "$i")/data" ]; then printf '%s\n' "$i"; fi
+    if [ -d "$(node_dir "$i")" ]; then printf '%s\n' "$i"; fi
   done
 }
 
-require_member() {
-  [ -d "$(node_dir "$1")/data" ] || fail "n$1 does not exist: see up and add"
+has_data() { [ -d "$(node_dir "$1")/data" ]; } # I
+
+# members prints the numbers of the nodes that have data.
+members() {
+  local i
+  for i in $(nodes); do
+    if has_data "$i"; then printf '%s\n' "$i"; fi
+  done
+}
+
+require_node() {
+  [ -d "$(node_dir "$1")" ] || fail "n$1 does not exist: see up and add"
 }
 
 # --- processes ---------------------------------------------------------------
@@ -116,7 +133,7 @@ runs() { pid_of "$1" >/dev/null; }
 
 running() {
   local i
-  for i in $(members); do
+  for i in $(nodes); do
     if runs "$i"; then printf '%s\n' "$i"; fi
   done
 }
@@ -199,7 +216,7 @@ seeds() { # I MEMBER...
 }
 
 # launch starts the process of node I, if it does not run, with these members
-# to join.
+# to join; in the place of the dead member $replaces, if the caller has set it.
 launch() { # I MEMBER...
   local i=$1 dir join
   dir=$(node_dir "$1")
@@ -217,7 +234,7 @@ launch() { # I MEMBER...
     set -m      # and Ctrl-C, by a process group of its own
     "$binary" serve --name "n$i" \
       --http "127.0.0.1:$(http_port "$i")" --rpc "127.0.0.1:$(rpc_port "$i")" --gossip "127.0.0.1:$(gossip_port "$i")" \
-      ${join:+--join "$join"} --data-dir "$dir/data" </dev/null >>"$dir/log" 2>&1 &
+      ${join:+--join "$join"} ${replaces:+--replace "$replaces"} --data-dir "$dir/data" </dev/null >>"$dir/log" 2>&1 &
     printf '%s\n' $! >"$dir/pid.new"
   )
   mv "$dir/pid.new" "$dir/pid"
@@ -314,23 +331,69 @@ down() {
 }
 
 start() { # I
-  require_member "$1"
-  # shellcheck disable=SC2046
-  launch "$1" $(members)
+  local there
+  require_node "$1"
+  there=$(members)
+  [ -n "$there" ] || fail "no node has data, so there is no cluster that n$1 could join: see up"
+  # shellcheck disable=SC2086
+  launch "$1" $there
   await_ready "$1"
 }
 
 stop() { # I
-  require_member "$1"
+  require_node "$1"
   signal TERM "$1"
   signal CONT "$1"
   await_exit $stop_seconds "$1" || fail "n$1 still runs $stop_seconds seconds after SIGTERM; see logs $1"
 }
 
 kill_node() { # I
-  require_member "$1"
+  require_node "$1"
   signal KILL "$1"
   await_exit 10 "$1" || fail "n$1 does not end"
+}
+
+# leave waits until the other members know that node I has left, and then for
+# its exit. Called again it goes on from there.
+leave() { # I
+  local dir
+  dir=$(node_dir "$1")
+  require_node "$1"
+  if ! has_data "$1" && [ -d "$dir/data.left" ]; then return 0; fi
+  if runs "$1"; then
+    signal CONT "$1"
+    "$binary" cluster leave --yes --wait --timeout "${leave_seconds}s" --endpoint "$(endpoint "$1")" >/dev/null ||
+      has_left "$1" || fail "n$1 has not left; see status, and logs $1"
+    await_exit $stop_seconds "$1" || fail "n$1 has left and still runs after $stop_seconds seconds; see logs $1"
+  else
+    has_left "$1" || fail "n$1 does not run: start it, so that it can hand over its data"
+  fi
+  rm -rf "$dir/data.left"
+  mv "$dir/data" "$dir/data.left"
+}
+
+# has_left says whether a node that runs knows a removed member with the address
+# of node I, and none that is not removed.
+has_left() { # I
+  # shellcheck disable=SC2046
+  { "$binary" status -o json $(endpoint_flags) 2>/dev/null || true; } |
+    awk -v address="\"127.0.0.1:$(http_port "$1")\"" '
+      $1 == "\"state\":" { state = $2 }
+      $1 == "\"http\":" && index($2, address) == 1 { if (state ~ /removed/) left = 1; else there = 1 }
+      END { exit !(left && !there) }'
+}
+
+# replace starts node I anew, without data, in the place of the member nI.
+replace() { # I
+  local there replaces=n$1
+  require_node "$1"
+  if runs "$1"; then fail "n$1 runs: only a node that is dead can be replaced"; fi
+  if has_data "$1"; then fail "n$1 has data: start it, or give the data up with wipe $1"; fi
+  there=$(members)
+  [ -n "$there" ] || fail "no node has data, so there is no cluster: see up"
+  # shellcheck disable=SC2086
+  launch "$1" $there
+  await_ready "$1"
 }
 
 pause() { # I
@@ -365,19 +428,24 @@ endpoints() {
   done
 }
 
+# endpoint_flags names the nodes that run to the command line.
+endpoint_flags() {
+  local i
+  for i in $(running); do printf -- '--endpoint %s\n' "$(endpoint "$i")"; done
+}
+
 status() {
-  local i pid flags=''
+  local i pid
   for i in $(members); do
     if pid=$(pid_of "$i"); then
       say "n$i process $pid $(endpoint "$i")"
-      flags="$flags --endpoint $(endpoint "$i")"
     else
       say "n$i not running"
     fi
   done
-  [ -n "$flags" ] || fail "no node runs: see up"
-  # shellcheck disable=SC2086
-  "$binary" status $flags
+  [ -n "$(running)" ] || fail "no node runs: see up"
+  # shellcheck disable=SC2046
+  "$binary" status $(endpoint_flags)
 }
 
 logs() { # I [-f]
@@ -387,8 +455,13 @@ logs() { # I [-f]
   if [ "${2:-}" = -f ]; then tail -n 200 -f "$file"; else cat "$file"; fi
 }
 
-wipe() {
+wipe() { # [I]
   local i
+  if [ -n "${1:-}" ]; then
+    if runs "$1"; then fail "n$1 runs: stop it before its data is removed"; fi
+    rm -rf "$(node_dir "$1")"/{data,data.left}
+    return
+  fi
   down
   for i in $(seq 1 $max_nodes); do rm -rf "$(node_dir "$i")"; done
   rmdir "$home" 2>/dev/null || true
@@ -399,12 +472,16 @@ main() {
   [ $# -eq 0 ] || shift
   case $verb in
   up) up "${1:-$default_nodes}" ;;
-  kill | stop | start | pause | resume | logs)
+  kill | stop | start | pause | resume | leave | replace | logs)
     i=$(index "${1:-}")
     [ "$verb" != kill ] || verb=kill_node
     "$verb" "$i" "${2:-}"
     ;;
-  add | down | status | endpoints | wipe) "$verb" ;;
+  wipe)
+    i=${1:+$(index "$1")}
+    wipe "$i"
+    ;;
+  add | down | status | endpoints) "$verb" ;;
   help | -h | --help) usage ;;
   *)
     usage >&2
