@@ -109,6 +109,11 @@ func TestACopyThatIsWrittenIsNotDropped(t *testing.T) {
 				if !errors.Is(err, ErrStaleRing) {
 					t.Errorf("%s: %v", name, err)
 				}
+				// One that lost rows may be forgotten as soon as it has no vote.
+				err = c.nodes[id].Forget(0, func() error { return nil })
+				if refused := errors.Is(err, ErrStaleRing); refused != (name == "displaced") {
+					t.Errorf("forgetting a %s copy: %v", name, err)
+				}
 			}
 		}
 	})

@@ -33,6 +33,9 @@ func (g *Gossip) Update(change func(*state.Member)) error {
 	if cur.With(next).Hash() == cur.hash {
 		return nil
 	}
+	if next.State == state.Removed {
+		g.quits.Store(true)
+	}
 	// Counted up even if the save fails: it may have reached the disk.
 	g.seq++
 	next.Version = next.Boot<<32 | uint64(g.seq)
@@ -199,6 +202,10 @@ func (g *Gossip) fail(err error) error {
 	g.failOnce.Do(func() {
 		g.failure = err
 		close(g.failed)
+		if g.quits.Load() {
+			g.logger.Info("this node is no member any more", "name", g.self.Name, "id", g.self.ID)
+			return
+		}
 		g.logger.Error("this node must stop", "error", err)
 	})
 	return err

@@ -35,6 +35,7 @@ type Gossip struct {
 	vouched   chan struct{}
 	vouchOnce sync.Once
 
+	quits    atomic.Bool // this node declared itself removed
 	failOnce sync.Once
 	failed   chan struct{} // closed with failure set
 	failure  error

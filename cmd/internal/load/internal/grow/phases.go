@@ -206,7 +206,7 @@ func (b *bench) awaitNoOldCopies(ctx context.Context) error {
 }
 
 // oldCopies is the gauge of partitions that a node holds and does not own.
-const oldCopies = "starling_parting_partitions"
+const oldCopies = "starling_old_copies"
 
 // until tries until f succeeds; at the end of ctx it fails with what f said
 // last.
