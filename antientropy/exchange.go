@@ -24,20 +24,31 @@ type RootClaim struct {
 // of an exchange.
 type CompareRequest struct {
 	// From is the asker, so that the answering side can note what was proven.
+	// It need not own the partitions.
 	From ring.NodeID
-	// Inner begins exchanges: it asks for the digests of the inner nodes where
-	// the trees differ. Without it there are verdicts alone, which costs no
-	// look at leaves.
+	// Inner begins exchanges: it asks what differs where the trees do. Without
+	// it there are verdicts alone, which costs no look at leaves.
 	Inner bool
 	// Salt goes into the digests of this exchange, so that two nodes that
 	// were taken for equal by chance are not next time.
 	Salt uint64
 	// Roots are at most [MaxRoots].
 	Roots []RootClaim
+	// Sketches are those of the trees under the salt, one for each root, which
+	// are then at most [MaxSketches]; or there are none. They go with Inner:
+	// where few leaves differ, they tell which.
+	Sketches []merkle.Sketch
 }
 
-// MaxRoots bounds the partitions of a comparison.
-const MaxRoots = 256
+// The bounds of a comparison.
+const (
+	// MaxRoots bounds the partitions of a comparison, and MaxSketches those of
+	// one with sketches, which takes some 100 bytes for each.
+	MaxRoots    = 256
+	MaxSketches = 16
+	// MaxListedBytes is how large the keys in all of an answer are together.
+	MaxListedBytes = 32 << 10
+)
 
 // Verdict is the answer about one partition.
 type Verdict uint8
@@ -55,17 +66,24 @@ const (
 	// owner, so that what that one ships is not shipped twice, or it is to be
 	// left alone for a while. Nothing is known.
 	VerdictBusy
+	// VerdictListed: they differ, and the answer has the keys of the leaves
+	// in which they do.
+	VerdictListed
 )
 
 // Comparison is the answer about one partition.
 type Comparison struct {
 	Verdict Verdict
 	// Inner are the answering side's salted digests of its inner nodes, if it
-	// was asked for them and the trees differ; else zero.
+	// was asked what differs and the verdict is [VerdictDiffers]; else zero.
 	Inner [merkle.Fanout]merkle.Digest
+	// Leaves are those that differ, ascending, with all their keys at the
+	// answering side, if the verdict is [VerdictListed]; else there are none.
+	Leaves []LeafKeys
 }
 
-// KeysRequest asks for the keys of the leaves that differ: the second step.
+// KeysRequest asks for the keys of the leaves that differ: the second step,
+// where the first did not list them.
 type KeysRequest struct {
 	Claim
 	Salt uint64

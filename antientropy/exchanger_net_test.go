@@ -106,24 +106,20 @@ func exBytes(message any) int {
 	refs := func(r object.Ref) { bytes += ref + len(r.Bucket) + len(r.Key) }
 	switch m := message.(type) {
 	case CompareRequest:
-		bytes += 16 + len(m.Roots)*(claim+20)
+		bytes += 16 + len(m.Roots)*(claim+20) + len(m.Sketches)*(8*merkle.SketchLeaves+2)
 	case []Comparison:
 		for _, a := range m {
 			bytes += 4
 			if a.Inner != [merkle.Fanout]merkle.Digest{} {
 				bytes += 4*merkle.Fanout + 8
 			}
+			bytes += exListBytes(a.Leaves)
 		}
 	case KeysRequest:
 		bytes += claim + 16 + 4*len(m.Leaves)
 		refs(m.After.Ref)
 	case KeysPage:
-		for _, l := range m.Leaves {
-			bytes += 8
-			for i := range l.Keys {
-				bytes += 8 + digestBytes(&l.Keys[i])
-			}
-		}
+		bytes += exListBytes(m.Leaves)
 	case FetchRequest:
 		for _, r := range m.Refs {
 			refs(r)
@@ -137,6 +133,16 @@ func exBytes(message any) int {
 		for _, e := range m.Entries {
 			refs(e.Ref)
 			bytes += e.Object.Size()
+		}
+	}
+	return bytes
+}
+
+func exListBytes(leaves []LeafKeys) (bytes int) {
+	for _, l := range leaves {
+		bytes += 8
+		for i := range l.Keys {
+			bytes += 8 + digestBytes(&l.Keys[i])
 		}
 	}
 	return bytes

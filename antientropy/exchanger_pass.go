@@ -96,18 +96,22 @@ func (p *pass) compareAll(ctx context.Context, due []uint32, epoch uint64) error
 	if p.over.IsZero() {
 		p.over = time.Now().Add(turnTime)
 	}
+	var unequal []ending
 	for i, root := range req.Roots {
 		e := ending{partition: root.Partition, epoch: epoch, began: began, outcome: outcomeFailed}
 		if err == nil {
 			e.outcome = outcomeOf(answers[i].Verdict)
 		}
-		switch {
-		case e.outcome != outcomeUnfinished:
-			e.proven = e.outcome == outcomeEqual
-			p.ended(e)
-		case !p.turnOver(): // else it stays due
-			err = p.settle(ctx, e)
+		if e.outcome == outcomeUnfinished {
+			unequal = append(unequal, e)
+			continue
 		}
+		p.ended(e)
+	}
+	for len(unequal) > 0 && err == nil && !p.turnOver() { // the others stay due
+		n := min(len(unequal), MaxSketches)
+		err = p.settle(ctx, unequal[:n])
+		unequal = unequal[n:]
 	}
 	return err
 }
@@ -118,7 +122,7 @@ func outcomeOf(v Verdict) outcome {
 	switch v {
 	case VerdictEqual:
 		return outcomeEqual
-	case VerdictDiffers:
+	case VerdictDiffers, VerdictListed:
 		return outcomeUnfinished
 	case VerdictBusy:
 		return outcomeBusy
@@ -166,10 +170,9 @@ func (p *pass) compare(ctx context.Context, req CompareRequest) (answers []Compa
 	return answers, err
 }
 
-// settle exchanges one partition that differs, and notes how it went. It fails
-// if the peer does, or when the end has come.
-func (p *pass) settle(ctx context.Context, e ending) error {
-	err := p.exchange(ctx, &e)
+// settled notes how the exchange of a partition went that differed. It fails if
+// the peer does, or when the end has come.
+func (p *pass) settled(ctx context.Context, e ending, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -196,13 +199,7 @@ func (p *pass) settle(ctx context.Context, e ending) error {
 // call runs one request to the peer. What is wrong with it is errPeer, unless
 // it was refused.
 func (p *pass) call(ctx context.Context, request func(context.Context) error) error {
-	callCtx, cancel := context.WithTimeout(ctx, p.x.opts.CallTimeout)
-	defer cancel()
-	err := request(callCtx)
-	if err == nil || errors.Is(err, ErrRefused) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", errPeer, err)
+	return callPeer(ctx, p.x.opts.CallTimeout, request)
 }
 
 // pay waits for the turn of so many bytes. That is no work.

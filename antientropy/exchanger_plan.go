@@ -2,6 +2,7 @@ package antientropy
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 
@@ -135,4 +136,40 @@ func (req *KeysRequest) list(page *KeysPage) (listing, error) {
 // asksFor says whether a leaf is one that the request is about.
 func (req *KeysRequest) asksFor(leaf uint16) bool {
 	return leaf < merkle.Leaves && req.Inner>>(leaf/merkle.Fanout)&1 != 0 && leaf >= req.After.Leaf
+}
+
+// mine reads what is here of the leaves of a peer's page, from where it begins.
+func (req *KeysRequest) mine(ctx context.Context, store ReplicaStore, page *KeysPage) (l listing, err error) {
+	r := keyReader{store: store, partition: req.Partition, maxKeys: MaxKeysPage, maxBytes: MaxKeysBytes}
+	for _, leaf := range page.Leaves {
+		keys, err := r.read(ctx, leaf.Leaf, req.After)
+		if err != nil {
+			return listing{}, err
+		}
+		for _, k := range keys {
+			l.keys = append(l.keys, listedKey{leaf.Leaf, k})
+		}
+		if l.more = r.full(); l.more {
+			break
+		}
+	}
+	return l, nil
+}
+
+// check fails with errPeer if an answer has something that was not asked for.
+func (req *FetchRequest) check(page *FetchPage) error {
+	if page.Done == 0 || int64(page.Done) > int64(len(req.Refs)) {
+		return fmt.Errorf("%w: %w: %d of %d keys", errPeer, errPage, page.Done, len(req.Refs))
+	}
+	asked := req.Refs[:page.Done]
+	for _, entry := range page.Entries {
+		for len(asked) > 0 && asked[0] != entry.Ref {
+			asked = asked[1:]
+		}
+		if len(asked) == 0 {
+			return fmt.Errorf("%w: %w: an object that was not asked for", errPeer, errPage)
+		}
+		asked = asked[1:]
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 
+	"starling/antientropy/merkle"
 	"starling/store/object"
 )
 
@@ -21,72 +22,102 @@ type exchange struct {
 	// claim is from before the first object was read: everything that is
 	// shipped goes with it, in both directions.
 	claim Claim
+	tree  *merkle.Tree
 	// found counts the keys that differed.
 	found int
 }
 
-// exchange compares a partition once more, by itself and with the store as it
-// is now, for in a message of many the roots are older; then it makes the two
-// sides equal, and compares them again. It says in e how that went, or fails.
-func (p *pass) exchange(ctx context.Context, e *ending) error {
-	release, ok := p.x.reserve(p.peer, e.partition)
-	if !ok {
-		return errHeld
+// settle exchanges some partitions that differ, at most [MaxSketches]. It
+// compares them once more, by themselves and with the store as it is now, for in
+// a message of many the roots are older; then it makes the two sides equal in
+// one after the other, and notes how that went. It fails if the peer does, or
+// when the end has come.
+func (p *pass) settle(ctx context.Context, unequal []ending) error {
+	var begun []*exchange
+	var ends []ending
+	req := CompareRequest{From: p.x.opts.Self, Inner: true, Salt: rand.Uint64()}
+	for _, e := range unequal {
+		release, ok := p.x.reserve(p.peer, e.partition)
+		if !ok {
+			e.outcome = outcomeBusy
+			p.ended(e)
+			continue
+		}
+		defer release()
+		e.began = p.x.now()
+		x, err := p.open(e.partition)
+		if err != nil {
+			if err = p.settled(ctx, e, err); err != nil {
+				return err
+			}
+			continue
+		}
+		begun, ends = append(begun, x), append(ends, e)
+		req.Roots = append(req.Roots, RootClaim{x.claim, x.tree.Root()})
+		req.Sketches = append(req.Sketches, x.tree.Sketch(req.Salt))
 	}
-	defer release()
-	claim, err := p.claim(e.partition)
-	if err != nil {
-		return err
+	answers, failure := p.compare(ctx, req)
+	for i, x := range begun {
+		if i > 0 && p.turnOver() {
+			break // the others stay due; one made some progress
+		}
+		err := failure
+		if err == nil {
+			err = x.finish(ctx, &ends[i], req.Salt, &answers[i])
+		}
+		if err = p.settled(ctx, ends[i], err); err != nil {
+			return err
+		}
 	}
-	e.began = p.x.now()
-	tree, err := readTree(p.x.opts.Store, e.partition)
-	if err != nil {
-		return err
-	}
-	salt := rand.Uint64()
-	answers, err := p.compare(ctx, CompareRequest{From: p.x.opts.Self, Inner: true, Salt: salt, Roots: []RootClaim{{claim, tree.Root()}}})
-	if err != nil {
-		return err
-	}
-	if e.outcome = outcomeOf(answers[0].Verdict); e.outcome != outcomeUnfinished {
-		e.proven = e.outcome == outcomeEqual
-		return nil
-	}
-	inner := tree.DiffInner(salt, &answers[0].Inner)
-	x := &exchange{pass: p, claim: claim}
-	err = x.keys(ctx, KeysRequest{Claim: claim, Salt: salt, Inner: inner, Leaves: tree.LeafDigests(salt, inner), MaxKeys: MaxKeysPage})
-	if err != nil {
-		return err
-	}
-	e.outcome = outcomeRepaired
-	if x.found == 0 {
-		e.outcome = outcomeVanished
-	}
-	return p.again(ctx, e)
+	return nil
 }
 
-// again compares the roots after a repair.
-func (p *pass) again(ctx context.Context, e *ending) error {
-	e.began = p.x.now()
-	root, o := p.root(e.partition)
-	if o != outcomeEqual {
-		return nil // it is not proven
+// open reads what is compared of a partition.
+func (p *pass) open(partition uint32) (*exchange, error) {
+	claim, err := p.claim(partition)
+	if err != nil {
+		return nil, err
 	}
-	answers, err := p.compare(ctx, CompareRequest{From: p.x.opts.Self, Roots: []RootClaim{root}})
-	if err == nil {
-		e.proven = answers[0].Verdict == VerdictEqual
+	tree, err := readTree(p.x.opts.Store, partition)
+	return &exchange{pass: p, claim: claim, tree: tree}, err
+}
+
+// finish makes the two sides equal, or says in end why not, or fails.
+func (e *exchange) finish(ctx context.Context, end *ending, salt uint64, answer *Comparison) (err error) {
+	switch answer.Verdict {
+	case VerdictListed:
+		_, err = e.page(ctx, &KeysRequest{Claim: e.claim, Inner: allInner}, &KeysPage{Leaves: answer.Leaves})
+	case VerdictDiffers:
+		inner := e.tree.DiffInner(salt, &answer.Inner)
+		leaves := e.tree.LeafDigests(salt, inner)
+		err = e.keys(ctx, KeysRequest{Claim: e.claim, Salt: salt, Inner: inner, Leaves: leaves, MaxKeys: MaxKeysPage})
+	default:
+		end.outcome = outcomeOf(answer.Verdict)
+		return nil
+	}
+	end.outcome = outcomeRepaired
+	if e.found == 0 {
+		end.outcome = outcomeVanished
 	}
 	return err
 }
 
+// allInner has the bits of all inner nodes.
+const allInner = 1<<merkle.Fanout - 1
+
 // keys goes through the keys of the leaves that differ, page by page.
 func (e *exchange) keys(ctx context.Context, req KeysRequest) error {
 	for req.Inner != 0 {
-		plan, err := e.plan(ctx, &req)
+		var page KeysPage
+		err := e.call(ctx, func(ctx context.Context) (err error) {
+			page, err = e.x.opts.Peers.Keys(ctx, e.peer, req)
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		if err := e.ship(ctx, &plan); err != nil || !plan.more {
+		plan, err := e.page(ctx, &req, &page)
+		if err != nil || !plan.more {
 			return err
 		}
 		req.After = plan.upTo
@@ -94,45 +125,23 @@ func (e *exchange) keys(ctx context.Context, req KeysRequest) error {
 	return nil
 }
 
-// plan gets a page of the peer's keys and compares it with those that are here.
-func (e *exchange) plan(ctx context.Context, req *KeysRequest) (keyPlan, error) {
-	var page KeysPage
-	err := e.call(ctx, func(ctx context.Context) (err error) {
-		page, err = e.x.opts.Peers.Keys(ctx, e.peer, *req)
-		return err
-	})
-	if err != nil {
-		return keyPlan{}, err
-	}
-	theirs, err := req.list(&page)
+// page compares a page of the peer's keys with those that are here, and ships
+// what differs.
+func (e *exchange) page(ctx context.Context, req *KeysRequest, page *KeysPage) (keyPlan, error) {
+	theirs, err := req.list(page)
 	if err != nil {
 		return keyPlan{}, fmt.Errorf("%w: %w", errPeer, err)
 	}
-	mine, err := e.mine(ctx, &page, req.After)
+	mine, err := req.mine(ctx, e.x.opts.Store, page)
 	if err != nil {
 		return keyPlan{}, err
 	}
 	plan := planKeys(mine, theirs)
 	e.found += plan.differences()
-	return plan, e.rest(ctx)
-}
-
-// mine reads this node's keys of the leaves of a page, from where it begins.
-func (e *exchange) mine(ctx context.Context, page *KeysPage, after KeyPosition) (l listing, err error) {
-	r := keyReader{store: e.x.opts.Store, partition: e.claim.Partition, maxKeys: MaxKeysPage, maxBytes: MaxKeysBytes}
-	for _, leaf := range page.Leaves {
-		keys, err := r.read(ctx, leaf.Leaf, after)
-		if err != nil {
-			return listing{}, err
-		}
-		for _, k := range keys {
-			l.keys = append(l.keys, listedKey{leaf.Leaf, k})
-		}
-		if l.more = r.full(); l.more {
-			break
-		}
+	if err := e.rest(ctx); err != nil {
+		return keyPlan{}, err
 	}
-	return l, nil
+	return plan, e.ship(ctx, &plan)
 }
 
 // ship carries a plan out.
@@ -190,20 +199,7 @@ func (e *exchange) fetchPage(ctx context.Context, refs []object.Ref) (page Fetch
 	if err != nil {
 		return page, err
 	}
-	if page.Done == 0 || int64(page.Done) > int64(len(refs)) {
-		return page, fmt.Errorf("%w: %w: %d of %d keys", errPeer, errPage, page.Done, len(refs))
-	}
-	asked := refs[:page.Done]
-	for _, entry := range page.Entries {
-		for len(asked) > 0 && asked[0] != entry.Ref {
-			asked = asked[1:]
-		}
-		if len(asked) == 0 {
-			return page, fmt.Errorf("%w: %w: an object that was not asked for", errPeer, errPage)
-		}
-		asked = asked[1:]
-	}
-	return page, nil
+	return page, req.check(&page)
 }
 
 // merge merges objects here, under the stamp that they were asked for with, and

@@ -62,7 +62,8 @@ type pair struct {
 	proven       time.Duration
 	// due is when it is to be compared next, if begins.
 	due time.Duration
-	// tries counts the exchanges in a row that ended without a proof.
+	// tries counts the exchanges in a row that ended without a proof. Only the
+	// first that repaired something is followed by the next at once.
 	tries int
 	// wanted: a repair is for this pair; missed counts its failures.
 	wanted bool

@@ -15,7 +15,8 @@ type outcome uint8
 const (
 	// outcomeEqual: the roots were equal.
 	outcomeEqual outcome = iota
-	// outcomeRepaired: all differences that were found were shipped.
+	// outcomeRepaired: all differences that were found were shipped. Whether
+	// the two are equal then is for the next comparison to tell.
 	outcomeRepaired
 	// outcomeUnfinished: the turn was over before that.
 	outcomeUnfinished
@@ -117,8 +118,6 @@ type ending struct {
 	epoch   uint64
 	began   time.Duration
 	outcome outcome
-	// proven: the roots were equal in the end.
-	proven bool
 }
 
 // ended notes how an exchange went that this node began.
@@ -131,15 +130,19 @@ func (l *ledger) ended(now time.Duration, e ending) {
 	if e.outcome != outcomeFailed {
 		peer.failures = 0
 	}
-	if p.wanted {
+	equal := e.outcome == outcomeEqual
+	again := p.tries == 0 && (e.outcome == outcomeRepaired || e.outcome == outcomeVanished)
+	if p.wanted && !again {
 		l.repaired(peer, p, e.outcome)
 	}
-	p.holds = e.proven && e.epoch == peer.epoch
+	p.holds = equal && e.epoch == peer.epoch
 	switch {
+	case again: // it is compared at once: now the two should be equal
+		p.tries, p.due = 1, now
 	case p.holds:
 		p.known, p.proven, p.tries = true, e.began, 0
 		p.due = nextTurn(now, p.partition, l.interval)
-	case e.outcome == outcomeUnfinished, e.proven:
+	case e.outcome == outcomeUnfinished, equal:
 		p.due = now
 	case e.outcome == outcomeBusy:
 		p.due = now + retryPause

@@ -47,7 +47,7 @@ func proveAll(l *ledger, now time.Duration) {
 		due, epoch := l.take(now, peer.id, nil)
 		for ; len(due) > 0; due, epoch = l.take(now, peer.id, nil) {
 			for _, p := range due {
-				l.ended(now, ending{peer: peer.id, partition: p, epoch: epoch, began: now, outcome: outcomeEqual, proven: true})
+				l.ended(now, ending{peer: peer.id, partition: p, epoch: epoch, began: now, outcome: outcomeEqual})
 			}
 		}
 		for i := range peer.pairs {
@@ -112,7 +112,7 @@ func TestAProofIsOnlyOneOfTheEpochItWasAskedIn(t *testing.T) {
 	peer := nodeID(1)
 	due, epoch := l.take(0, peer, nil)
 	l.see(1, peer, true, 2) // restarted while the question was under way
-	l.ended(2, ending{peer: peer, partition: due[0], epoch: epoch, outcome: outcomeEqual, proven: true})
+	l.ended(2, ending{peer: peer, partition: due[0], epoch: epoch, outcome: outcomeEqual})
 	if n := pairsOf(l, holding); n != 0 {
 		t.Fatalf("%d pairs hold by an answer from before the restart", n)
 	}
@@ -120,7 +120,7 @@ func TestAProofIsOnlyOneOfTheEpochItWasAskedIn(t *testing.T) {
 	if !slices.Equal(again, due) {
 		t.Fatalf("due %v, want %v again", again, due)
 	}
-	l.ended(4, ending{peer: peer, partition: due[0], epoch: epoch, began: 3, outcome: outcomeEqual, proven: true})
+	l.ended(4, ending{peer: peer, partition: due[0], epoch: epoch, began: 3, outcome: outcomeEqual})
 	if n := pairsOf(l, holding); n != 1 {
 		t.Fatalf("%d pairs hold, want 1", n)
 	}
@@ -177,7 +177,8 @@ func TestProofsHoldUntilSomethingHappens(t *testing.T) {
 }
 
 // Without traffic and with all peers alive a pair is due once in an interval;
-// one that proves nothing is retried, ever less often.
+// one that proves nothing is retried, ever less often; only to see what a first
+// repair achieved there is no pause.
 func TestRetriesPauseLongerAndLonger(t *testing.T) {
 	l, _ := newLedger(t, 3, 8)
 	peer := nodeID(1)
@@ -194,7 +195,7 @@ func TestRetriesPauseLongerAndLonger(t *testing.T) {
 		pauses = append(pauses, p.due-now)
 		now = p.due
 	}
-	if pauses[0] != retryPause || pauses[1] != 2*retryPause || pauses[9] != l.interval || !slices.IsSorted(pauses) {
+	if pauses[0] != 0 || pauses[1] != 2*retryPause || pauses[2] != 4*retryPause || pauses[9] != l.interval || !slices.IsSorted(pauses) {
 		t.Errorf("pauses %v", pauses)
 	}
 	l.failed(now, peer)

@@ -36,13 +36,14 @@ type Applier interface {
 
 // Meter hears what this node's answers prove. [Exchanger] is one.
 type Meter interface {
-	// Compared: the roots of this node and of the peer that asked were
-	// compared under one stamp, and were equal or not.
+	// Compared: the roots of this node and of the peer that asked, another
+	// owner, were compared under one stamp, and were equal or not.
 	Compared(peer ring.NodeID, partition uint32, equal bool)
 	// Admits says whether the peer may compare the partition now, or, if it
 	// begins, exchange it: not while it is held, nor begin while it is
 	// exchanged with another. It is exchanged with the peer from then on,
-	// until the roots are equal, the peer is down or a while has passed.
+	// until the roots are equal, the peer is down or a while has passed. Only
+	// an owner begins.
 	Admits(peer ring.NodeID, partition uint32, begins bool) bool
 }
 
@@ -75,45 +76,85 @@ var ErrTooMuch = errors.New("antientropy: request too large")
 // HandleCompare answers a verdict for each root. What it cannot read it
 // refuses.
 func (s *ReplicaServer) HandleCompare(ctx context.Context, req CompareRequest) ([]Comparison, error) {
-	if len(req.Roots) > MaxRoots {
-		return nil, fmt.Errorf("%w: %d roots", ErrTooMuch, len(req.Roots))
+	if err := req.bounded(); err != nil {
+		return nil, err
 	}
+	listable := MaxListedBytes
 	answers := make([]Comparison, len(req.Roots))
 	for i := range req.Roots {
+		answers[i] = s.compare(ctx, &req, i, &listable)
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		answers[i] = s.compare(&req, &req.Roots[i])
 	}
 	return answers, nil
 }
 
-func (s *ReplicaServer) compare(req *CompareRequest, theirs *RootClaim) (c Comparison) {
+func (req *CompareRequest) bounded() error {
+	sketches := len(req.Sketches)
+	switch {
+	case len(req.Roots) > MaxRoots:
+		return fmt.Errorf("%w: %d roots", ErrTooMuch, len(req.Roots))
+	case sketches > MaxSketches || sketches > 0 && sketches != len(req.Roots):
+		return fmt.Errorf("%w: %d sketches for %d roots", ErrTooMuch, sketches, len(req.Roots))
+	}
+	return nil
+}
+
+// compare answers about one root. listable is how many bytes of keys there is
+// still room for.
+func (s *ReplicaServer) compare(ctx context.Context, req *CompareRequest, i int, listable *int) Comparison {
+	theirs := &req.Roots[i]
 	// The stamp is checked first: what is read after it is newer than it.
 	pl, err := s.obeyed(theirs.Claim)
-	if err != nil || !contains(pl.Owners, req.From) {
+	if err != nil {
 		return Comparison{}
 	}
-	if !s.opts.Meter.Admits(req.From, theirs.Partition, req.Inner) {
+	owner := contains(pl.Owners, req.From)
+	if !s.opts.Meter.Admits(req.From, theirs.Partition, req.Inner && owner) {
 		return Comparison{Verdict: VerdictBusy}
 	}
 	root, err := s.opts.Store.Root(theirs.Partition)
 	if err != nil {
 		return Comparison{}
 	}
-	c.Verdict = VerdictEqual
+	c := Comparison{Verdict: VerdictEqual}
 	if root != theirs.Root {
-		c.Verdict = VerdictDiffers
-	}
-	if req.Inner && c.Verdict == VerdictDiffers {
-		tree, err := readTree(s.opts.Store, theirs.Partition)
-		if err != nil {
+		if c, err = s.differs(ctx, req, i, listable); err != nil {
 			return Comparison{}
 		}
-		c.Inner = tree.InnerDigests(req.Salt)
 	}
-	s.opts.Meter.Compared(req.From, theirs.Partition, c.Verdict == VerdictEqual)
+	if owner {
+		s.opts.Meter.Compared(req.From, theirs.Partition, c.Verdict == VerdictEqual)
+	}
 	return c
+}
+
+// differs is the answer about a root that differs.
+func (s *ReplicaServer) differs(ctx context.Context, req *CompareRequest, i int, listable *int) (c Comparison, err error) {
+	c.Verdict = VerdictDiffers
+	if !req.Inner {
+		return c, nil
+	}
+	partition := req.Roots[i].Partition
+	tree, err := readTree(s.opts.Store, partition)
+	if err != nil {
+		return c, err
+	}
+	if len(req.Sketches) > 0 {
+		mine := tree.Sketch(req.Salt)
+		if leaves, few := mine.Differ(&req.Sketches[i]); few {
+			r := keyReader{store: s.opts.Store, partition: partition, maxKeys: MaxKeysPage, maxBytes: *listable}
+			if c.Leaves, err = r.leaves(ctx, leaves, KeyPosition{}); err != nil {
+				return c, err
+			}
+			if !r.full() {
+				c.Verdict, *listable = VerdictListed, r.maxBytes
+				return c, nil
+			}
+		}
+	}
+	return Comparison{Verdict: VerdictDiffers, Inner: tree.InnerDigests(req.Salt)}, nil
 }
 
 // obeyed is the placement of a partition that this node owns, if it is the one
@@ -157,21 +198,11 @@ func (s *ReplicaServer) HandleKeys(ctx context.Context, req KeysRequest) (KeysPa
 	}
 	r := keyReader{store: s.opts.Store, partition: req.Partition,
 		maxKeys: int(min(max(req.MaxKeys, 1), MaxKeysPage)), maxBytes: MaxKeysBytes}
-	var page KeysPage
-	for _, leaf := range leaves {
-		if leaf < req.After.Leaf {
-			continue
-		}
-		keys, err := r.read(ctx, leaf, req.After)
-		if err != nil {
-			return KeysPage{}, err
-		}
-		page.Leaves = append(page.Leaves, LeafKeys{Leaf: leaf, Keys: keys})
-		if page.More = r.full(); page.More {
-			break
-		}
+	page, err := r.leaves(ctx, leaves, req.After)
+	if err != nil {
+		return KeysPage{}, err
 	}
-	return page, nil
+	return KeysPage{Leaves: page, More: r.full()}, nil
 }
 
 // HandleFetch answers the objects of the leading refs. They are read after the

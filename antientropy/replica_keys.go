@@ -18,6 +18,25 @@ type keyReader struct {
 // full: the bounds are reached, with the last key that was read.
 func (r *keyReader) full() bool { return r.maxKeys <= 0 || r.maxBytes <= 0 }
 
+// leaves reads those that are not before a position, until the bounds are
+// reached.
+func (r *keyReader) leaves(ctx context.Context, numbers []uint16, after KeyPosition) (leaves []LeafKeys, err error) {
+	for _, leaf := range numbers {
+		switch {
+		case leaf < after.Leaf:
+			continue
+		case r.full():
+			return leaves, nil
+		}
+		keys, err := r.read(ctx, leaf, after)
+		if err != nil {
+			return nil, err
+		}
+		leaves = append(leaves, LeafKeys{Leaf: leaf, Keys: keys})
+	}
+	return leaves, nil
+}
+
 // read gives the keys of a leaf that are behind a position, as many as the
 // bounds allow.
 func (r *keyReader) read(ctx context.Context, leaf uint16, after KeyPosition) ([]KeyDigest, error) {

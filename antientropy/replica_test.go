@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -16,10 +17,15 @@ import (
 type heard struct {
 	busy   bool
 	proofs []bool
+	begins []bool
 }
 
 func (h *heard) Compared(_ ring.NodeID, _ uint32, equal bool) { h.proofs = append(h.proofs, equal) }
-func (h *heard) Admits(ring.NodeID, uint32, bool) bool        { return !h.busy }
+
+func (h *heard) Admits(_ ring.NodeID, _ uint32, begins bool) bool {
+	h.begins = append(h.begins, begins)
+	return !h.busy
+}
 
 // answering is one node's server on a store in memory, and its meter.
 func answering(t *testing.T) (*ReplicaServer, *exNode, *heard, Claim) {
@@ -69,16 +75,18 @@ func TestCompareTellsEqualFromDifferent(t *testing.T) {
 		t.Errorf("the meter heard %v", h.proofs)
 	}
 	req.Inner = false
-	if answers, _ = s.HandleCompare(t.Context(), req); answers[1] != (Comparison{Verdict: VerdictDiffers}) {
+	if answers, _ = s.HandleCompare(t.Context(), req); !reflect.DeepEqual(answers[1], Comparison{Verdict: VerdictDiffers}) {
 		t.Errorf("inner digests that were not asked for: %+v", answers[1])
 	}
 	h.busy = true
 	if answers, _ = s.HandleCompare(t.Context(), req); answers[0].Verdict != VerdictBusy || answers[2].Verdict != VerdictRefused {
 		t.Errorf("while busy: %v", answers)
 	}
-	h.busy, req.From = false, nodeID(99)
-	if answers, _ = s.HandleCompare(t.Context(), req); answers[0].Verdict != VerdictRefused || len(h.proofs) != 4 {
-		t.Errorf("a node that is no owner: %v, the meter heard %v", answers[0], h.proofs)
+	// A node that is no owner is answered, but reserves and proves nothing.
+	h.busy, h.begins, req.From, req.Inner = false, nil, nodeID(99), true
+	answers, _ = s.HandleCompare(t.Context(), req)
+	if answers[0].Verdict != VerdictEqual || answers[1].Inner != tree.InnerDigests(5) || len(h.proofs) != 4 || slices.Contains(h.begins, true) {
+		t.Errorf("a node that is no owner: %v, the meter heard %v, begins %v", answers[:2], h.proofs, h.begins)
 	}
 	req.Roots = make([]RootClaim, MaxRoots+1)
 	if _, err := s.HandleCompare(t.Context(), req); !errors.Is(err, ErrTooMuch) {

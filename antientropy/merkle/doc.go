@@ -5,7 +5,9 @@
 // and no order of keys matters.
 //
 // The root is compared in full. Below it nodes are compared by [Digest]s of 32
-// bits, which a salt makes different in every comparison.
+// bits, which a salt makes different in every comparison. If at most
+// [SketchLeaves] leaves differ, two [Sketch]es of their digests tell which, in a
+// few dozen bytes.
 //
 // # What it owes
 //
@@ -13,7 +15,10 @@
 //  2. Two nodes that differ have the same digest with a chance of 2^-32,
 //     independently for every salt: what one comparison overlooks, the next
 //     does not.
-//  3. Digests are a wire format, frozen by testdata/digest.golden.
+//  3. Two sketches tell exactly the leaves whose digests differ, or that they
+//     are too many.
+//  4. Digests and sketches are a wire format, frozen by testdata/digest.golden
+//     and testdata/sketch.golden.
 //
 // # What it is owed
 //

@@ -218,9 +218,14 @@ func TestGoldenDigests(t *testing.T) {
 			fmt.Fprintf(&b, "sum %016x keys %016x salt %016x digest %08x\n", n.Sum, n.Keys, salt, n.Digest(salt))
 		}
 	}
-	path := filepath.Join("testdata", "digest.golden")
+	golden(t, "digest.golden", b.String())
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
 	if *update {
-		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -228,8 +233,8 @@ func TestGoldenDigests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.String() != string(want) {
-		t.Errorf("%s has changed: got\n%swant\n%s", path, b.String(), want)
+	if got != string(want) {
+		t.Errorf("%s has changed: got\n%swant\n%s", path, got, want)
 	}
 }
 

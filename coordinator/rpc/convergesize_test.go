@@ -76,7 +76,7 @@ func TestConvergeSizeHints(t *testing.T) {
 	for range 4000 {
 		long.Leaves[0].Keys = append(long.Leaves[0].Keys, antientropy.KeyDigest{Ref: testRef, Hash: 1, Vector: testVector})
 	}
-	differs := []antientropy.Comparison{testComparison(1), testComparison(2), {}}
+	differs := []antientropy.Comparison{testComparison(1), testComparison(2), {}, testListed()}
 	leaves := antientropy.KeysPage{More: true}
 	for i := range uint16(merkle.Leaves) {
 		leaves.Leaves = append(leaves.Leaves, antientropy.LeafKeys{Leaf: i})
