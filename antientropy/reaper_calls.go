@@ -3,11 +3,13 @@ package antientropy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
 
 	"starling/antientropy/purge"
+	"starling/ring"
 )
 
 // carryOut does all that a step asks for and reports it to the core. Members
@@ -124,8 +126,13 @@ func (r *Reaper) purge(ctx context.Context, a purge.Ask) (done int, err error) {
 	return int(n), err
 }
 
-// raise raises the fence everywhere.
+// raise raises the fence everywhere, unless data moves: a new fence would break
+// off every transfer, and transfers that begin again and again may never end.
 func (r *Reaper) raise(ctx context.Context, core *purge.Round) {
+	if nodes := moving(r.opts.Views.View()); len(nodes) > 0 {
+		core.NotRaised(nodes)
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, r.opts.CallTimeout)
 	defer cancel()
 	fence, err := r.opts.Fence.Raise(ctx)
@@ -151,6 +158,28 @@ func (r *Reaper) blame(err error) []purge.Blocker {
 	var list []purge.Blocker
 	for _, id := range missing.Missing {
 		list = append(list, purge.Blocker{Node: id, Reason: "did not get the new fence: " + missing.Err.Error()})
+	}
+	return list
+}
+
+// moving names the nodes on account of which a view is not at rest.
+func moving(v *ring.View) []purge.Blocker {
+	if v == nil {
+		return nil
+	}
+	count := map[ring.NodeID]int{}
+	for p := range v.Ring().Config().Partitions {
+		pl := v.Placement(p)
+		for _, id := range pl.Pending {
+			count[id]++
+		}
+		for _, id := range pl.Displaced {
+			count[id]++
+		}
+	}
+	var list []purge.Blocker
+	for id, n := range count {
+		list = append(list, purge.Blocker{Node: id, Reason: fmt.Sprintf("data moves: it is being filled, or gives up, %d partitions", n)})
 	}
 	return list
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"starling/ring"
 	"starling/store/object"
 )
 
@@ -189,6 +190,50 @@ func TestFenceThatDoesNotReachAll(t *testing.T) {
 			t.Errorf("%d copies, raised %d times, blockers %+v", w.traces(ref), w.raised, b)
 		}
 	})
+}
+
+// While any partition moves no fence is raised, and who is filled, or gives up
+// what it has, is named; if something waits for it.
+func TestNoFenceWhileDataMoves(t *testing.T) {
+	for name, settled := range map[string]func(owner bool, id ring.NodeID, p int) bool{
+		"filled":   func(owner bool, _ ring.NodeID, p int) bool { return owner && p != 3 },
+		"given up": func(owner bool, _ ring.NodeID, p int) bool { return owner || p == 3 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inReapWorld(t, 5, nil, func(w *reapWorld, r *Reaper) {
+				v := w.nodes[w.ids[0]].view.View()
+				moving := ring.NewFencedView(v.Ring(), v.Fence(), func(id ring.NodeID, p int) bool {
+					return settled(contains(v.Placement(p).Owners, id), id, p)
+				})
+				for _, x := range w.nodes {
+					x.view.set(moving)
+				}
+				w.afterRounds(2)
+				if b := r.Blockers(); len(b) > 0 {
+					t.Errorf("blockers %v though nothing waits", b)
+				}
+				ref := reapRef(0)
+				for n := 1; ref.Partition == 3; n++ {
+					ref = reapRef(n)
+				}
+				w.deleted(ref)
+				w.afterRounds(2)
+				pl := moving.Placement(3)
+				want := len(pl.Pending) + len(pl.Displaced)
+				b := r.Blockers()
+				if w.traces(ref) != 3 || w.raised > 0 || len(b) != want || want == 0 || !strings.Contains(b[0].Reason, "data moves") {
+					t.Errorf("%d copies, the fence was raised %d times, blockers %+v of %d", w.traces(ref), w.raised, b, want)
+				}
+				for _, x := range w.nodes {
+					x.view.set(v)
+				}
+				w.afterRounds(1)
+				if n := w.traces(ref); n != 0 || len(r.Blockers()) != 0 {
+					t.Errorf("%d copies are left, blockers %v", n, r.Blockers())
+				}
+			})
+		})
+	}
 }
 
 func TestAFenceThatThisNodeDoesNotGoBy(t *testing.T) {

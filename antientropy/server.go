@@ -2,6 +2,7 @@ package antientropy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 
@@ -27,26 +28,34 @@ const (
 	MaxPageBytes = 8 << 20
 )
 
-// Server is the owner's side of filling a partition.
-type Server struct {
-	self  ring.NodeID
-	views Views
-	store Scanner
+// ServerOptions configures a [Server]. All of it is needed.
+type ServerOptions struct {
+	Self   ring.NodeID
+	Views  Views
+	Store  Scanner
+	Copies Copies
 }
+
+// Server is the owner's side of filling a partition.
+type Server struct{ opts ServerOptions }
 
 var _ Source = (*Server)(nil)
 
-// NewServer makes the owner's side for a node.
-func NewServer(self ring.NodeID, views Views, store Scanner) *Server {
-	return &Server{self: self, views: views, store: store}
+// NewServer checks the options.
+func NewServer(o ServerOptions) (*Server, error) {
+	if o.Self.IsZero() || o.Views == nil || o.Store == nil || o.Copies == nil {
+		return nil, errors.New("antientropy: Self, Views, Store and Copies must be set")
+	}
+	return &Server{opts: o}, nil
 }
 
-// HandleConfirm answers the claims whose stamp is this node's own.
+// HandleConfirm answers the claims whose stamp is this node's own, of partitions
+// that it owns or waits to own.
 func (s *Server) HandleConfirm(_ context.Context, claims []Claim) ([]Claim, error) {
 	var agreed []Claim
 	for _, c := range claims {
 		pl, ok := s.placement(c.Partition)
-		if ok && pl.Stamp == c.Stamp && contains(pl.Owners, s.self) {
+		if ok && pl.Stamp == c.Stamp && (contains(pl.Owners, s.opts.Self) || contains(pl.Pending, s.opts.Self)) {
 			agreed = append(agreed, c)
 		}
 	}
@@ -61,13 +70,13 @@ func (s *Server) HandlePull(ctx context.Context, req PullRequest) (PullPage, err
 	var page PullPage
 	after := req.After
 	for _, c := range req.Claims {
-		if pl, ok := s.placement(c.Partition); !ok || pl.Stamp != c.Stamp || !contains(pl.Owners, s.self) {
+		if pl, ok := s.placement(c.Partition); !ok || pl.Stamp != c.Stamp || !contains(pl.Owners, s.opts.Self) {
 			if page.Done > 0 {
 				return page, nil
 			}
 			return PullPage{}, fmt.Errorf("%w: partition %d", ErrRefused, c.Partition)
 		}
-		for e, err := range s.store.Scan(c.Partition, after) {
+		for e, err := range s.opts.Store.Scan(c.Partition, after) {
 			if err != nil {
 				return PullPage{}, fmt.Errorf("antientropy: partition %d: %w", c.Partition, err)
 			}
@@ -85,12 +94,28 @@ func (s *Server) HandlePull(ctx context.Context, req PullRequest) (PullPage, err
 	return page, ctx.Err()
 }
 
-func (s *Server) placement(p uint32) (ring.Placement, bool) {
-	v := s.views.View()
-	if v == nil || int(p) >= v.Ring().Config().Partitions {
-		return ring.Placement{}, false
+// HandleSizes answers estimates of what this node holds, whoever owns it.
+func (s *Server) HandleSizes(ctx context.Context, req SizesRequest) (SizesReply, error) {
+	if len(req.Partitions) > MaxSizes {
+		return SizesReply{}, fmt.Errorf("%w: the sizes of %d partitions", ErrTooMuch, len(req.Partitions))
 	}
-	return v.Placement(int(p)), true
+	reply := SizesReply{Bytes: make([]uint64, len(req.Partitions))}
+	for i, p := range req.Partitions {
+		if err := ctx.Err(); err != nil {
+			return SizesReply{}, err
+		}
+		if _, ok := s.placement(p); !ok {
+			continue
+		}
+		if bytes, err := s.opts.Copies.Bytes(p); err == nil && bytes > 0 {
+			reply.Bytes[i] = uint64(bytes)
+		}
+	}
+	return reply, nil
+}
+
+func (s *Server) placement(p uint32) (ring.Placement, bool) {
+	return placementOf(s.opts.Views.View(), p)
 }
 
 func contains(ids []ring.NodeID, id ring.NodeID) bool {

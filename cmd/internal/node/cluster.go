@@ -13,6 +13,7 @@ import (
 	"starling/coordinator/rpc"
 	"starling/gossip"
 	"starling/gossip/state"
+	"starling/gossip/topology"
 	"starling/ring"
 )
 
@@ -35,7 +36,7 @@ func (n *Node) enterCluster(ctx context.Context) (*gossip.Gossip, error) {
 		return nil, err
 	}
 	g, err := gossip.New(gossip.Options{
-		Self: self, Map: m, Save: n.saveMap, Exchanger: n.transport, Seeds: n.cfg.Join, Bind: n.cfg.Gossip,
+		Self: self, Replace: n.replaces, Map: m, Save: n.saveMap, Exchanger: n.transport, Seeds: n.cfg.Join, Bind: n.cfg.Gossip,
 		Logger: n.log, Metrics: n.registry,
 	})
 	if err != nil {
@@ -46,7 +47,7 @@ func (n *Node) enterCluster(ctx context.Context) (*gossip.Gossip, error) {
 		return nil, errors.Join(err, g.Close())
 	}
 	n.transport.SetServices(rpc.Services{
-		Replica: n.coord, Diagnosis: n.coord, Source: antientropy.NewServer(n.id, n.coord, n.store), Exchange: n.exchange,
+		Replica: n.coord, Diagnosis: n.coord, Source: n.source, Exchange: n.exchange,
 		Convergence: n.exchanger, Repair: n.replica, Mend: n, Reap: n.reaped,
 	})
 	return g, nil
@@ -83,7 +84,7 @@ func (n *Node) firstMap(ctx context.Context, self state.Member) (state.Map, erro
 		}
 		return saved, n.checkPeers(ctx, saved)
 	case len(n.cfg.Join) > 0:
-		return n.join(ctx)
+		return n.join(ctx, self)
 	case n.store.Identity().Cluster != [16]byte{}:
 		return state.Map{}, fmt.Errorf("node: %s belongs to cluster %x and has lost its cluster map: start it with --join and a member of that cluster",
 			n.cfg.DataDir, n.store.Identity().Cluster)
@@ -106,8 +107,8 @@ func (n *Node) create(self state.Member) (state.Map, error) {
 	return m, err
 }
 
-func (n *Node) join(ctx context.Context) (state.Map, error) {
-	o := gossip.JoinOptions{Addrs: n.cfg.Join, Fetch: n.transport, ID: n.id, Name: n.cfg.Name,
+func (n *Node) join(ctx context.Context, self state.Member) (state.Map, error) {
+	o := gossip.JoinOptions{Addrs: n.cfg.Join, Fetch: n.transport, ID: n.id, Name: n.cfg.Name, RPC: self.RPC, Replace: n.cfg.Replace,
 		Cluster: n.store.Identity().Cluster, Logger: n.log}
 	if n.cfg.IsSet("partitions") {
 		o.Partitions = n.cfg.Partitions
@@ -115,7 +116,41 @@ func (n *Node) join(ctx context.Context) (state.Map, error) {
 	if n.cfg.IsSet("replicas") {
 		o.Replicas = n.cfg.Replicas
 	}
-	return gossip.Join(ctx, o)
+	m, err := gossip.Join(ctx, o)
+	if err == nil && n.cfg.Replace != "" {
+		err = n.toReplace(ctx, m, self)
+	}
+	return m, err
+}
+
+// toReplace finds the member that this node is to replace, and refuses one that
+// still answers, or that has the last complete copy of a partition.
+func (n *Node) toReplace(ctx context.Context, m state.Map, self state.Member) error {
+	dead, err := m.Find(n.cfg.Replace)
+	if err != nil {
+		return err
+	}
+	if dead.Heir == n.id {
+		return nil
+	}
+	n.transport.SetCluster(m.Settings.Cluster)
+	ctx, cancel := context.WithTimeout(ctx, peerCheckTimeout)
+	defer cancel()
+	if dead.RPC != self.RPC { // else it is this process that would answer
+		if _, err := n.transport.Exchange(ctx, dead.RPC, state.Map{Settings: m.Settings}); err == nil {
+			return fmt.Errorf("node: %s, which this node is to replace, answers at %s: stop it for good first, or have it leave", dead.Name, dead.RPC)
+		}
+	}
+	verdict, err := topology.Removal(m, dead.ID, func(id ring.NodeID) bool { return id != dead.ID })
+	if err != nil {
+		return err
+	}
+	if len(verdict.Lost) > 0 {
+		return fmt.Errorf("node: %s has the last complete copy of %d partitions: bring it back, or accept the loss with `starling cluster remove %s --force` and start this node without replacing it",
+			dead.Name, len(verdict.Lost), dead.Name)
+	}
+	n.replaces = dead.ID
+	return nil
 }
 
 // checkSettings refuses a start that asks for other settings than those the
@@ -256,6 +291,11 @@ func (n *Node) saveMap(m state.Map) error { return n.store.SaveMeta(mapRecord, m
 func (n *Node) apply() error {
 	n.applyMu.Lock()
 	defer n.applyMu.Unlock()
+	return n.applyLocked()
+}
+
+// applyLocked is apply for those who hold applyMu.
+func (n *Node) applyLocked() error {
 	m := n.gossip.Load().Map()
 	if self, _ := m.Member(n.id); self.State == state.Removed {
 		// This node is about to stop. Until it has, its requests are to be
@@ -329,19 +369,43 @@ func (m members) Refresh(ctx context.Context, id ring.NodeID) error {
 	return m.n.apply()
 }
 
-// SetSettled sets this node's bits and routes by them.
-func (m members) SetSettled(partitions []int, settled bool) error {
-	err := m.n.gossip.Load().Update(func(self *state.Member) {
+// SetSettled implements [antientropy.Membership]. No view comes into force
+// between the look at the stamps and the change of the bits.
+func (m members) SetSettled(claims []antientropy.Claim, settled bool) (done []antientropy.Claim, err error) {
+	m.n.applyMu.Lock()
+	defer m.n.applyMu.Unlock()
+	v := m.n.coord.View()
+	var partitions []int
+	for _, c := range claims {
+		if p := int(c.Partition); v.Placement(p).Stamp == c.Stamp {
+			done, partitions = append(done, c), append(partitions, p)
+		}
+	}
+	if len(done) == 0 {
+		return nil, nil
+	}
+	if err := m.n.setBits(partitions, settled); err != nil {
+		return nil, err
+	}
+	return done, m.n.applyLocked()
+}
+
+// unsettle clears this node's bits, whatever the placement is.
+func (n *Node) unsettle(partitions ...int) error {
+	if err := n.setBits(partitions, false); err != nil {
+		return err
+	}
+	return n.apply()
+}
+
+func (n *Node) setBits(partitions []int, settled bool) error {
+	return n.gossip.Load().Update(func(self *state.Member) {
 		if settled {
 			self.Settled = self.Settled.With(partitions...)
 		} else {
 			self.Settled = self.Settled.Without(partitions...)
 		}
 	})
-	if err != nil {
-		return err
-	}
-	return m.n.apply()
 }
 
 // cluster is what the HTTP API shows of gossip.

@@ -64,14 +64,15 @@ func (w *wounds) unhealed(partition uint32) (first bool) {
 }
 
 // healAll heals the partitions that lost rows and gives those that are not
-// healed yet, which must not be filled before. It runs in the filler, between
-// two rounds: a pull that began before the partition was dropped must not
-// settle it.
-func (n *Node) healAll(ctx context.Context) (unhealed []uint32) {
+// healed yet, which must not be filled before, and those that are, whose copy
+// was dropped. It runs in the filler, between two rounds: a transfer that began
+// before the partition was dropped must not settle it.
+func (n *Node) healAll(ctx context.Context) (unhealed, dropped []uint32) {
 	for _, p := range n.wounds.list() {
 		err := n.heal(ctx, p)
 		if err == nil {
 			n.wounds.healed(p)
+			dropped = append(dropped, p)
 			continue
 		}
 		unhealed = append(unhealed, p)
@@ -79,7 +80,7 @@ func (n *Node) healAll(ctx context.Context) (unhealed []uint32) {
 			n.log.Error("a damaged partition is not healed yet", "partition", p, "err", err)
 		}
 	}
-	return unhealed
+	return unhealed, dropped
 }
 
 // heal brings back a partition that lost rows. The node gives up its vote in
@@ -101,13 +102,13 @@ func (n *Node) heal(ctx context.Context, partition uint32) error {
 		return errors.New("no other node holds the partition: restore this node's directory from a backup")
 	}
 	n.log.Warn("healing a damaged partition: this node has no vote in it until it is filled again", "partition", partition)
-	if err := (members{n}).SetSettled([]int{int(partition)}, false); err != nil {
+	if err := n.unsettle(int(partition)); err != nil {
 		return err
 	}
 	if err := n.salvage(ctx, partition, others); err != nil {
 		return err
 	}
-	return n.store.DropPartition(partition)
+	return n.coord.Forget(partition, func() error { return n.store.DropPartition(partition) })
 }
 
 // salvage sends all that can be read of a damaged partition to its other

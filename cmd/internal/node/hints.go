@@ -39,11 +39,24 @@ type deliveries struct{ n *Node }
 func (d deliveries) Usable(target ring.NodeID) bool { return d.n.coord.Usable(target) }
 
 func (d deliveries) Deliver(ctx context.Context, target ring.NodeID, ref object.Ref, o object.Object) error {
-	err := d.n.coord.Deliver(ctx, target, ref, o)
+	return busy(d.n.coord.Deliver(ctx, target, ref, o))
+}
+
+func (d deliveries) Pressure() float64 { return d.n.api.Pressure() }
+
+// moves is what the drainer needs of a node that leaves.
+type moves struct{ n *Node }
+
+func (m moves) Leaving() bool { return m.n.coord.Leaving() }
+
+func (m moves) Move(ctx context.Context, target ring.NodeID, ref object.Ref, o object.Object) error {
+	return busy(m.n.coord.Move(ctx, target, ref, o))
+}
+
+// busy puts a refusal for overload in the terms of package hint.
+func busy(err error) error {
 	if errors.Is(err, coordinator.ErrOverloaded) {
 		return fmt.Errorf("%w: %w", hint.ErrBusy, err)
 	}
 	return err
 }
-
-func (d deliveries) Pressure() float64 { return d.n.api.Pressure() }

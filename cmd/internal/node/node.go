@@ -46,7 +46,9 @@ type Node struct {
 	transport *rpc.Transport
 	coord     *coordinator.Coordinator
 	drainer   *hint.Drainer
+	source    *antientropy.Server
 	filler    *antientropy.Filler
+	parter    *antientropy.Parter
 	exchanger *antientropy.Exchanger
 	replica   *antientropy.ReplicaServer
 	reaper    *antientropy.Reaper
@@ -59,6 +61,8 @@ type Node struct {
 	applyMu  sync.Mutex
 	draining atomic.Bool
 	wounds   *wounds
+	// replaces is the member whose place this node takes when it joins; zero: none.
+	replaces ring.NodeID
 	// allHeard: every member answered before this start was published.
 	// actorsKept: the store was told so; see keepActors.
 	allHeard   bool
@@ -109,7 +113,7 @@ func (n *Node) assemble() (err error) {
 	}
 	co := coordinator.Options{
 		Self: n.id, Store: n.store, Peers: n.transport, Membership: members{n}, Probes: n.transport,
-		HintTotals: n.store.HintTotals, Leaf: n.leaf, ReadRepair: n.cfg.ReadRepairEnabled, Now: now,
+		HintTotals: n.store.HintTotals, Transfer: n.transferred, LeaveWaits: n.leaveReason, Leaf: n.leaf, ReadRepair: n.cfg.ReadRepairEnabled, Now: now,
 		Logger: n.log, Metrics: n.registry, PeerName: n.peerName,
 	}
 	if n.cfg.HintsEnabled {
@@ -119,26 +123,20 @@ func (n *Node) assemble() (err error) {
 		return err
 	}
 	n.drainer, err = hint.New(hint.Options{
-		Store: n.store, Deliverer: deliveries{n}, BytesPerSecond: n.cfg.HintsBytesPerSecond,
+		Store: n.store, Deliverer: deliveries{n}, Mover: moves{n}, BytesPerSecond: n.cfg.HintsBytesPerSecond,
 		Logger: n.log, Metrics: n.registry, PeerName: n.peerName,
 	})
 	if err != nil {
 		return err
 	}
-	n.filler, err = antientropy.NewFiller(antientropy.FillerOptions{
-		Self: n.id, Views: n.coord, Peers: n.transport, Applier: applier{n}, Membership: members{n},
-		Prepare: n.healAll, OnSettled: n.becomeActive, Logger: n.log, Metrics: n.registry,
-	})
-	if err != nil {
-		return err
-	}
-	if err = errors.Join(n.assembleExchange(), n.assembleReaper()); err != nil {
+	if err = errors.Join(n.assembleTransfer(), n.assembleExchange(), n.assembleReaper()); err != nil {
 		return err
 	}
 	n.wounds.tell(n.filler.Kick)
 	n.api, err = api.New(api.Options{
 		KV: n.coord, Cluster: cluster{n}, Diagnostics: n.coord, Hints: n.drainer, Convergence: everybody{n},
-		Self: n.id, Name: n.cfg.Name, Version: n.version, Ready: n.Ready, Draining: n.draining.Load,
+		Topology: membership{n},
+		Self:     n.id, Name: n.cfg.Name, Version: n.version, Ready: n.Ready, Draining: n.draining.Load,
 		MaxValueBytes: int(n.cfg.MaxValueBytes), MaxInflight: n.cfg.MaxInflight,
 		MaxInflightBytes: max(n.cfg.MaxInflightBytes, n.cfg.MaxValueBytes), MaxConnections: n.cfg.MaxConnections,
 		DefaultTimeout: n.cfg.DefaultTimeout, MaxTimeout: n.cfg.MaxTimeout,
@@ -212,9 +210,16 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	start(back, func(ctx context.Context) error { return n.transport.Serve(ctx, n.listeners["rpc"]) })
 	start(back, n.coord.Run)
+	// What depart waits for.
+	gossiped, drained := make(chan struct{}), make(chan struct{})
+	var departed error
 	start(front, func(ctx context.Context) error {
 		defer stopBack() // the rest serves until the last request is done
-		return n.api.Serve(ctx, n.listeners["http"])
+		err := n.api.Serve(ctx, n.listeners["http"])
+		if errors.Is(context.Cause(ctx), errLeft) {
+			departed = n.depart(back, drained, gossiped)
+		}
+		return err
 	})
 	stopped := context.AfterFunc(front, func() {
 		n.draining.Store(true)
@@ -227,21 +232,31 @@ func (n *Node) Run(ctx context.Context) error {
 	if err != nil {
 		stopFront(err)
 	} else {
-		start(back, g.Run)
+		start(back, closing(gossiped, g.Run))
 		start(back, n.followMap)
 		start(back, n.filler.Run)
+		start(back, n.parter.Run)
 		start(back, n.keepActors)
 		start(front, n.exchanger.Run)
 		if n.cfg.AntientropyEnabled {
 			start(front, n.reaper.Run)
 		}
-		start(front, n.drainer.Run)
+		start(front, closing(drained, n.drainer.Run))
+		start(front, func(ctx context.Context) error { return n.leave(ctx, stopFront) })
 	}
 	parts.Wait()
-	err = n.close()
-	if cause := context.Cause(front); ctx.Err() == nil && cause != nil {
+	err = errors.Join(departed, n.close())
+	if cause := context.Cause(front); ctx.Err() == nil && cause != nil && !errors.Is(cause, errLeft) {
 		err = errors.Join(cause, err)
 	}
 	stopFront(nil)
 	return err
+}
+
+// closing has a channel closed when a part ends.
+func closing(ended chan<- struct{}, part func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		defer close(ended)
+		return part(ctx)
+	}
 }

@@ -1,0 +1,257 @@
+package antientropy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"starling/coordinator/pace"
+	"starling/ring"
+	"starling/store/object"
+)
+
+// Parter makes old copies go: those of partitions that this node kept once and
+// is not to keep any more. Make it with [NewParter] and keep [Parter.Run]
+// running.
+type Parter struct {
+	opts    ParterOptions
+	differ  differ
+	metrics *partMetrics
+	pace    *pacer
+}
+
+// NewParter checks the options and registers the metrics.
+func NewParter(o ParterOptions) (*Parter, error) {
+	o, err := o.complete()
+	if err != nil {
+		return nil, err
+	}
+	p := &Parter{opts: o, differ: differ{o.Self, o.Peers, o.Store, o.CallTimeout}, pace: newPacer(o.BytesPerSecond, o.Pressure)}
+	if p.metrics, err = newPartMetrics(o.Metrics); err != nil {
+		return nil, fmt.Errorf("antientropy: metrics: %w", err)
+	}
+	return p, nil
+}
+
+// Run looks for old copies until ctx ends.
+func (p *Parter) Run(ctx context.Context) error {
+	for sleep(ctx, p.opts.Interval) == nil {
+		p.look(ctx)
+	}
+	return nil
+}
+
+// Remaining counts the partitions that have rows here and that this node
+// neither owns nor is to own. One that cannot be read counts. Without a view
+// nothing is known, and it is 0.
+func (p *Parter) Remaining() int {
+	v := p.opts.Views.View()
+	if v == nil {
+		return 0
+	}
+	n := 0
+	for part := range v.Ring().Config().Partitions {
+		pl := v.Placement(part)
+		if contains(pl.Owners, p.opts.Self) || contains(pl.Pending, p.opts.Self) {
+			continue
+		}
+		if held, err := p.opts.Copies.Holds(uint32(part)); held || err != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// look tries to drop every old copy once.
+func (p *Parter) look(ctx context.Context) {
+	v := p.opts.Views.View()
+	if v == nil {
+		return
+	}
+	var kept [numWaiting]int
+	dropped, lost := 0, map[ring.NodeID]bool{}
+	for n := range v.Ring().Config().Partitions {
+		old, err := p.old(n)
+		if err == nil && !old {
+			continue
+		}
+		if err == nil {
+			err = p.part(ctx, uint32(n), lost)
+		}
+		if ctx.Err() != nil {
+			return // what was given up here says nothing of the copies
+		}
+		if err == nil {
+			dropped++
+			if p.pause(ctx) != nil {
+				return
+			}
+			continue
+		}
+		kept[reasonFor(err)]++
+		p.opts.Logger.Debug("antientropy: an old copy is kept", "partition", n, "err", err)
+	}
+	for w, n := range kept {
+		p.metrics.kept[w].Set(float64(n))
+	}
+	if dropped > 0 {
+		p.opts.Logger.Info("antientropy: dropped copies of partitions that other nodes keep now", "dropped", dropped)
+	}
+}
+
+// errMoving: a partition has not come to rest.
+var errMoving = errors.New("antientropy: the partition still moves")
+
+// reasonFor is what an old copy that could not be dropped waits for.
+func reasonFor(err error) waiting {
+	switch {
+	case errors.Is(err, errMoving):
+		return waitMoving
+	case errors.Is(err, ErrRefused):
+		return waitPlacement
+	case errors.Is(err, errPeer):
+		return waitUnreachable
+	}
+	return waitFailed
+}
+
+// old says whether there is a copy here that is not to be kept, as far as this
+// node knows.
+func (p *Parter) old(partition int) (bool, error) {
+	v := p.opts.Views.View()
+	if v == nil || partition >= v.Ring().Config().Partitions || keeps(v.Placement(partition), p.opts.Self) {
+		return false, nil
+	}
+	return p.opts.Copies.Holds(uint32(partition))
+}
+
+// keeps says whether writes of a partition go to a node.
+func keeps(pl ring.Placement, id ring.NodeID) bool {
+	return contains(pl.Owners, id) || contains(pl.Pending, id) || contains(pl.Displaced, id)
+}
+
+// part gives every owner what it lacks and drops the copy, or says why not. The
+// placement is the same from before the first key is compared until the copy is
+// gone. An owner that does not answer joins those that are lost, who are not asked.
+func (p *Parter) part(ctx context.Context, partition uint32, lost map[ring.NodeID]bool) error {
+	v := p.opts.Views.View()
+	pl, ok := placementOf(v, partition)
+	switch {
+	case !ok || keeps(pl, p.opts.Self):
+		return ErrRefused
+	case pl.Extra() > 0 || len(pl.Owners) == 0:
+		return errMoving
+	}
+	if slices.ContainsFunc(pl.Owners, func(id ring.NodeID) bool { return lost[id] }) {
+		return errPeer
+	}
+	claim := Claim{Partition: partition, Stamp: pl.Stamp}
+	if owner, err := p.handOver(ctx, claim, pl.Owners); err != nil {
+		lost[owner] = errors.Is(err, errPeer)
+		return err
+	}
+	// The stamp stands for the placement and not for the time: if it was another
+	// one in between, writes may have come that were not compared.
+	if p.opts.Views.View() != v {
+		return ErrRefused
+	}
+	if err := p.opts.Dropper.Drop(partition, claim.Stamp); err != nil {
+		return err
+	}
+	p.metrics.dropped.Inc()
+	return nil
+}
+
+// HandOver gives each of the owners of a partition what it lacks of this node's
+// copy, durably and under the stamp of the claim, until it was found to lack
+// nothing. What comes into the copy meanwhile may be left out.
+func (p *Parter) HandOver(ctx context.Context, claim Claim, owners []ring.NodeID) error {
+	_, err := p.handOver(ctx, claim, owners)
+	return err
+}
+
+// handOver names the owner with which it failed.
+func (p *Parter) handOver(ctx context.Context, claim Claim, owners []ring.NodeID) (ring.NodeID, error) {
+	for _, owner := range owners {
+		if err := p.give(ctx, owner, claim); err != nil {
+			return owner, fmt.Errorf("%s: %w", p.opts.PeerName(owner), err)
+		}
+	}
+	return ring.NodeID{}, nil
+}
+
+// maxPasses is how often the keys of an owner are gone through in one look. A
+// copy that nobody writes to has told all that it knows in the first.
+const maxPasses = 6
+
+// errLacks: an owner goes on to lack what it was given.
+var errLacks = errors.New("antientropy: an owner does not keep what it is given")
+
+// give goes through the keys of an owner, until it was found under several salts
+// that it lacks nothing that is here.
+func (p *Parter) give(ctx context.Context, owner ring.NodeID, claim Claim) error {
+	clean := 0
+	for range maxPasses {
+		news := 0
+		err := p.differ.pass(ctx, owner, claim, func(ctx context.Context, plan *keyPlan) error {
+			n, err := p.push(ctx, owner, claim, append(plan.push, plan.both...))
+			news += n
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if news > 0 {
+			clean = 0
+			continue
+		}
+		if clean++; clean == salts {
+			return nil
+		}
+	}
+	return errLacks
+}
+
+// push reads objects and gives them to an owner, page by page. It counts those
+// that were news there.
+func (p *Parter) push(ctx context.Context, owner ring.NodeID, claim Claim, refs []object.Ref) (news int, err error) {
+	for len(refs) > 0 {
+		var page []object.Entry
+		bytes, most := 0, p.pace.pageBytes(p.opts.PageBytes)
+		for len(refs) > 0 && len(page) < MaxRefs && bytes < most {
+			o, err := p.opts.Store.Get(refs[0])
+			if err != nil {
+				return news, err
+			}
+			if !o.Absent() {
+				page = append(page, object.Entry{Ref: refs[0], Object: o})
+				bytes += sizeOf(refs[0], o)
+			}
+			refs = refs[1:]
+		}
+		if len(page) == 0 {
+			continue
+		}
+		if err := p.pace.pay(ctx, bytes); err != nil {
+			return news, err
+		}
+		err := p.differ.call(ctx, func(ctx context.Context) error {
+			n, err := p.opts.Peers.Push(ctx, owner, PushRequest{Claim: claim, Entries: page})
+			news += int(n)
+			return err
+		})
+		if err != nil {
+			return news, err
+		}
+		p.metrics.pushed.add(len(page), bytes)
+	}
+	return news, nil
+}
+
+// pause is between two drops.
+func (p *Parter) pause(ctx context.Context) error {
+	f := pace.Yielding(p.opts.Pressure())
+	return sleep(ctx, time.Duration(float64(p.opts.DropPause)/(f*f)))
+}
