@@ -9,7 +9,7 @@ SCRIPTS     := deploy/local/*.sh .ci/run
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 # The go command notes version and commit in the binary, but gives up where git
 # is there and cannot read the repository.
@@ -55,6 +55,10 @@ bench: build ## measure against a bare net/http echo server on this machine
 .PHONY: bench-faults
 bench-faults: build ## load five nodes while one is killed, paused, slowed; print what clients saw
 	deploy/local/faults.sh
+
+.PHONY: bench-converge
+bench-converge: build ## change keys while one of five nodes is away; print how all become equal, and at what cost
+	deploy/local/converge.sh
 
 .PHONY: cluster
 cluster: build ## build, start five local nodes, show a put and a get at each level
