@@ -28,8 +28,8 @@ const (
 	workers     = 32 // that put and get at a time
 	bucket      = "/v1/buckets/converge/keys/"
 	maxAnswer   = 64 << 20
-	retries     = 20
-	retryPause  = 50 * time.Millisecond
+	retries     = 50
+	retryPause  = 100 * time.Millisecond
 	pollPause   = time.Second
 	convergence = 5 * time.Minute // that is waited for at most
 )
