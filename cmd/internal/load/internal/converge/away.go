@@ -190,6 +190,8 @@ func (a *away) report(r *report) {
 	r.note("bytes that all nodes sent in that time", "%s in %.1f s", kib(a.repair.sentBytes), a.repairTook.Seconds())
 	r.note("bytes beyond those of an idle time", "%s", kib(beyond))
 	r.goal(ratio < goalRatio, "these to those of the objects", fmt.Sprintf("< %.0f", goalRatio), "%.2f", ratio)
+	more := added(a.repair.requests, a.idle.requests, -a.repairTook.Seconds()/a.opts.idle.Seconds())
+	r.note("requests between nodes beyond those of an idle time", "%s", counts(more))
 	r.note("idle: bytes that all nodes send in a second", "%s", kib(idleRate))
 	r.goal(a.idle.shipped == 0, "idle: objects shipped", "0", "%.0f in %v", a.idle.shipped, a.opts.idle)
 	for i, n := range a.idleNodes {

@@ -3,18 +3,20 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// reading is what a node's metrics say. All but the last two only rise while
-// the process lives.
+// reading is what a node's metrics say. All but the last two rise while the
+// process lives.
 type reading struct {
 	shipped, shippedBytes float64 // objects, by exchanges that this node began
 	sentBytes             float64 // to other nodes
 	cpuSeconds            float64
+	requests              map[string]float64 // to other nodes, by method
 	// openPairs are those that are not known to be equal; oldestSeconds is the
 	// age of the oldest proof.
 	openPairs, oldestSeconds float64
@@ -50,7 +52,8 @@ func readingOf(text string) (r reading, err error) {
 			return r, fmt.Errorf("metrics: there is no %s", m.name)
 		}
 	}
-	return r, nil
+	r.requests, err = requestsOf(text)
+	return r, err
 }
 
 // since is what the counters rose by.
@@ -59,6 +62,7 @@ func (r reading) since(before reading) reading {
 	r.shippedBytes -= before.shippedBytes
 	r.sentBytes -= before.sentBytes
 	r.cpuSeconds -= before.cpuSeconds
+	r.requests = added(r.requests, before.requests, -1)
 	return r
 }
 
@@ -67,9 +71,43 @@ func (r reading) plus(other reading) reading {
 	r.shippedBytes += other.shippedBytes
 	r.sentBytes += other.sentBytes
 	r.cpuSeconds += other.cpuSeconds
+	r.requests = added(r.requests, other.requests, 1)
 	r.openPairs += other.openPairs
 	r.oldestSeconds = max(r.oldestSeconds, other.oldestSeconds)
 	return r
+}
+
+// requestsOf counts a node's requests to others that were answered, by method.
+func requestsOf(text string) (map[string]float64, error) {
+	counts := make(map[string]float64)
+	for line := range strings.Lines(text) {
+		labels, ok := strings.CutPrefix(line, "starling_rpc_requests_total{")
+		if !ok || !strings.Contains(labels, `side="client"`) || !strings.Contains(labels, `result="ok"`) {
+			continue
+		}
+		_, method, _ := strings.Cut(labels, `method="`)
+		method, _, named := strings.Cut(method, `"`)
+		n, err := strconv.ParseFloat(strings.TrimSpace(labels[strings.LastIndexByte(labels, ' '):]), 64)
+		if !named || err != nil {
+			return nil, fmt.Errorf("metrics: cannot read %q", line)
+		}
+		if n > 0 {
+			counts[method] += n
+		}
+	}
+	return counts, nil
+}
+
+// added gives a plus times b.
+func added(a, b map[string]float64, times float64) map[string]float64 {
+	sum := maps.Clone(a)
+	if sum == nil {
+		sum = make(map[string]float64)
+	}
+	for name, n := range b {
+		sum[name] += times * n
+	}
+	return sum
 }
 
 // readings are those of all nodes, at about one time.

@@ -3,6 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -45,3 +48,14 @@ func (r *report) print(w io.Writer) bool {
 
 // kib is a number of bytes for a person.
 func kib(bytes float64) string { return fmt.Sprintf("%.1f KiB", bytes/1024) }
+
+// counts lists what is at least one, by name.
+func counts(of map[string]float64) string {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(of)) {
+		if of[name] >= 1 {
+			list = append(list, fmt.Sprintf("%s %.0f", name, of[name]))
+		}
+	}
+	return strings.Join(list, ", ")
+}
