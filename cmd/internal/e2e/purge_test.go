@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -111,6 +112,25 @@ func (c *cluster) awaitRounds(at, gone int) {
 			return p.A != name && p.B != name && (p.Proven == nil || *p.Proven > until.Seconds())
 		})
 	}, func() string { return fmt.Sprintf("%v, %v", v.Oldest, err) })
+}
+
+// restart kills a node and starts it again. The kernel closes the ports of a
+// killed process a moment after its command line is gone, by which cluster.sh
+// goes, so they are waited for.
+func (c *cluster) restart(i int) {
+	c.t.Helper()
+	c.run("kill", fmt.Sprint(i))
+	eventually(c.t, "the ports of a killed node to be closed", func() bool {
+		for port := range 3 {
+			conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", c.base+10*i+port))
+			if err == nil {
+				_ = conn.Close()
+				return false
+			}
+		}
+		return true
+	})
+	c.run("start", fmt.Sprint(i))
 }
 
 // A delete that an owner missed is kept for it as a hint. While the node that
@@ -252,8 +272,7 @@ func TestVectorsLoseRetiredActors(t *testing.T) {
 	value := ""
 	for n := range restarts {
 		at := 1 + n%2
-		c.run("kill", fmt.Sprint(at))
-		c.run("start", fmt.Sprint(at))
+		c.restart(at)
 		value = fmt.Sprint("put ", n)
 		c.eventually("a put through the node that was restarted", func() bool {
 			old, _ = c.try("GET", at, keys+key, "")
