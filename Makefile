@@ -9,7 +9,7 @@ SCRIPTS     := deploy/local/*.sh .ci/run
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 # The go command notes version and commit in the binary, but gives up where git
 # is there and cannot read the repository.
@@ -59,6 +59,9 @@ bench-faults: build ## load five nodes while one is killed, paused, slowed; prin
 .PHONY: bench-grow
 bench-grow: build ## join, leave, replace and remove nodes under load; check every read and every acknowledged write
 	deploy/local/grow.sh
+.PHONY: bench-converge
+bench-converge: build ## change keys while one of five nodes is away; print how all become equal, and at what cost
+	deploy/local/converge.sh
 
 .PHONY: cluster
 cluster: build ## build, start five local nodes, show a put and a get at each level

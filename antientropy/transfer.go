@@ -149,6 +149,10 @@ func (c *crew) fill(ctx context.Context, g group) {
 		c.broke(ctx, g.source, g.parts, err)
 	}
 	for _, owner := range g.owners() {
+		if c.late() {
+			c.goOn()
+			break
+		}
 		if err := c.catchUp(ctx, owner, g.parts); err != nil {
 			c.broke(ctx, owner, nil, err)
 		}
