@@ -33,6 +33,9 @@ func (g *Gossip) Update(change func(*state.Member)) error {
 	if cur.With(next).Hash() == cur.hash {
 		return nil
 	}
+	if next.State > old.State && next.State >= state.Leaving {
+		next.Fence = max(next.Fence, cur.Fence()+1)
+	}
 	if next.State == state.Removed {
 		g.quits.Store(true)
 	}
@@ -62,7 +65,9 @@ func checkStep(old, next state.Member) error {
 }
 
 // Advance moves the state of any member forward, as an administrator does; a member that is there already stays. It is
-// ErrUnknownMember for a stranger.
+// ErrUnknownMember for a stranger. Whatever takes a member out of the ring raises the fence in the same change: a ring
+// that is again what it was before, as when a newcomer is removed, must not have the placement stamps of then, for
+// writes passed some nodes by in between.
 func (g *Gossip) Advance(id ring.NodeID, to state.Lifecycle) error {
 	g.commitMu.Lock()
 	defer g.commitMu.Unlock()
@@ -80,6 +85,9 @@ func (g *Gossip) Advance(id ring.NodeID, to state.Lifecycle) error {
 		return nil
 	}
 	r.State = to
+	if to >= state.Leaving {
+		r.Fence = cur.Fence() + 1
+	}
 	return g.commit(cur.With(r), true)
 }
 

@@ -28,6 +28,10 @@ func enter(m state.Map, self state.Member, replace ring.NodeID) (state.Map, erro
 		return m, err
 	}
 	self.Name = name
+	if known && (old.Weight != self.Weight || old.Zone != self.Zone) {
+		// The ring changes, and may change back: see Advance.
+		self.Fence = m.Fence() + 1
+	}
 	return m.With(self), nil
 }
 

@@ -341,7 +341,7 @@ func TestStartKeepsStateAndBits(t *testing.T) {
 		d.self.Zone = "moved"
 		d.start()
 		r, _ := d.g.Map().Member(d.self.ID)
-		if r.State != state.Active || r.Settled.Count() != 16 || r.Boot != 2 || r.Version != state.FirstVersion(2) || r.Zone != "moved" || r.Fence != 5 {
+		if r.State != state.Active || r.Settled.Count() != 16 || r.Boot != 2 || r.Version != state.FirstVersion(2) || r.Zone != "moved" || r.Fence != 6 {
 			t.Fatalf("got %+v", r)
 		}
 		if got, _ := d.saved().Member(d.self.ID); got.Boot != 2 {

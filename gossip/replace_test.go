@@ -287,3 +287,39 @@ func TestTakenNames(t *testing.T) {
 		}
 	}
 }
+
+// What takes a member out of the ring, or moves it there, raises the fence in
+// the same change: a ring that is what it was before has other stamps then.
+func TestChangesOfTheRingRaiseTheFence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newNetwork(t)
+		nodes := cluster(t, net, 3)
+		eventually(t, 2*time.Second, "one map", agree(nodes, 3))
+		g, other := nodes[0].g, nodes[1]
+		for _, step := range []struct {
+			what string
+			do   func() error
+			want uint64
+		}{
+			{"nothing", func() error { return nil }, 0},
+			{"leaving", func() error { return g.Advance(other.self.ID, state.Leaving) }, 1},
+			{"removed", func() error { return g.Advance(other.self.ID, state.Removed) }, 2},
+			{"removed again", func() error { return g.Advance(other.self.ID, state.Removed) }, 2},
+			{"this node leaves", func() error { return g.Update(func(m *state.Member) { m.State = state.Leaving }) }, 3},
+		} {
+			if err := step.do(); err != nil || g.Map().Fence() != step.want {
+				t.Errorf("%s: fence %d, want %d, %v", step.what, g.Map().Fence(), step.want, err)
+			}
+		}
+		_ = other.wait() // it was removed
+		leaveAll([]*node{nodes[0], nodes[2]})
+	})
+	self := state.Member{ID: nodeID(1), Name: "n1", RPC: "h:1", HTTP: "h:2", Gossip: "h:3", Weight: 100, State: state.Active, Boot: 1, Version: 1 << 32}
+	before := state.Map{Settings: testSettings()}.With(self)
+	for weight, want := range map[uint32]uint64{100: 0, 200: 1} {
+		self.Boot, self.Weight = 2, weight
+		if m, err := startRecord(before, self, ring.NodeID{}); err != nil || m.Fence() != want {
+			t.Errorf("weight %d: fence %d, want %d, %v", weight, m.Fence(), want, err)
+		}
+	}
+}

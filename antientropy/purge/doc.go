@@ -32,7 +32,8 @@
 //     Messages with an older stamp are refused everywhere once Proving is done.
 //   - An object under a newer stamp was read at some X after F(X), from a data
 //     row or a hint row. An owner's data row held T at B(X) and only grows, so
-//     it was T or newer; the data rows of others are not read for anybody.
+//     it was T or newer; the data rows of others are read for nobody, but for what an
+//     owner was found to lack under the present stamp; see docs/deletes.md.
 //   - A hint row of the key would have been there at B(X) or at the second
 //     answer, or been written in between, in the same start of X: each is seen.
 //   - What X had synced at F(X) includes its row and the deletion of its hints

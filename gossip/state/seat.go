@@ -6,7 +6,7 @@ import (
 	"starling/ring"
 )
 
-// Replace is the map in which dead is removed and heir has its seat. If it is so already, the map is unchanged. It is
+// Replace is the map in which dead is removed and heir has its seat, behind a new fence. If it is so already, the map is unchanged. It is
 // ErrUnknownMember if the map lacks one of them, and ErrInvalid if dead has another heir, or if heir is dead itself, is no
 // target, or has the seat of another member that is gone.
 func (m Map) Replace(dead, heir ring.NodeID) (Map, error) {
@@ -33,7 +33,7 @@ func (m Map) Replace(dead, heir ring.NodeID) (Map, error) {
 	if before, ok := m.predecessors()[heir]; ok {
 		return Map{}, fmt.Errorf("%w: %s (%v) replaced %v already", ErrInvalid, successor.Name, heir, before)
 	}
-	old.State, old.Heir = Removed, heir
+	old.State, old.Heir, old.Fence = Removed, heir, m.Fence()+1
 	return m.With(old), nil
 }
 
