@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"starling/ring"
 	"starling/store/object"
@@ -28,16 +29,22 @@ const (
 	MaxPageBytes = 8 << 20
 )
 
-// ServerOptions configures a [Server]. All of it is needed.
+// ServerOptions configures a [Server]. All of it is needed but Pressure.
 type ServerOptions struct {
 	Self   ring.NodeID
 	Views  Views
 	Store  Scanner
 	Copies Copies
+	// Pressure says how busy this node is with requests of clients: 0 idle, 1
+	// as busy as it may be. May be nil: always idle.
+	Pressure func() float64
 }
 
 // Server is the owner's side of filling a partition.
-type Server struct{ opts ServerOptions }
+type Server struct {
+	opts  ServerOptions
+	labor *labor
+}
 
 var _ Source = (*Server)(nil)
 
@@ -46,7 +53,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if o.Self.IsZero() || o.Views == nil || o.Store == nil || o.Copies == nil {
 		return nil, errors.New("antientropy: Self, Views, Store and Copies must be set")
 	}
-	return &Server{opts: o}, nil
+	return &Server{opts: o, labor: newLabor(sendShare, transferPressure(o.Pressure))}, nil
 }
 
 // HandleConfirm answers the claims whose stamp is this node's own, of partitions
@@ -64,8 +71,19 @@ func (s *Server) HandleConfirm(_ context.Context, claims []Claim) ([]Claim, erro
 
 // HandlePull answers the next page. It is [ErrRefused] if this node does not own
 // the first partition under the stamp of its claim (any more): its copy may lack
-// newer writes. A page ends before a partition that is to be refused.
+// newer writes. A page ends before a partition that is to be refused. While this
+// node has requests of clients, it waits before it answers, so that its part in
+// all transfers together stays small.
 func (s *Server) HandlePull(ctx context.Context, req PullRequest) (PullPage, error) {
+	began := time.Now()
+	page, err := s.pull(ctx, req)
+	if err != nil {
+		return page, err
+	}
+	return page, s.labor.rest(ctx, time.Since(began))
+}
+
+func (s *Server) pull(ctx context.Context, req PullRequest) (PullPage, error) {
 	limit := int(min(max(req.MaxBytes, MinPageBytes), MaxPageBytes))
 	var page PullPage
 	after := req.After

@@ -16,7 +16,7 @@ const (
 	roundTime = 2 * time.Second
 	// settlePause is the least time between two changes of the settled bits.
 	// Each is synced here and told to all members.
-	settlePause = 250 * time.Millisecond
+	settlePause = time.Second
 	// hereShare: a copy of which less than one part in so many is here is
 	// streamed. Writes may have come before the snapshot, and to go through all
 	// keys for their sake would cost more than to send them once more.
@@ -267,7 +267,7 @@ func (c *crew) rest(ctx context.Context, bytes int, worked time.Duration) error 
 	if err := c.f.pace.pay(ctx, bytes); err != nil {
 		return err
 	}
-	if pause := transferRest(worked, c.f.opts.Pressure()); pause > 0 {
+	if pause := transferRest(worked, c.f.opts.Pressure(), c.f.opts.Streams); pause > 0 {
 		return sleep(ctx, pause)
 	}
 	return nil

@@ -1,6 +1,8 @@
 package antientropy
 
 import (
+	"context"
+	"runtime"
 	"time"
 
 	"starling/coordinator/pace"
@@ -11,10 +13,14 @@ const (
 	// a tenth of what was set. A cluster may be grown because it is busy, and has
 	// to get there.
 	fullPressure = 0.8418
-	// transferShare is the share of the time that one stream may be at work while
-	// there are requests of clients, and leastTransferShare that at the highest
-	// pressure.
-	transferShare, leastTransferShare = 0.25, 0.05
+	// sendShare is the part of an owner's processors that all that it sends may
+	// take while it has requests of clients. To take a page in is three to
+	// four times the work, which may be done by the same machine.
+	sendShare = 0.02
+	// transferShare is the part of all processors that the streams together may
+	// work while there are requests of clients, and leastTransferShare that at the
+	// highest pressure.
+	transferShare, leastTransferShare = 0.06, 0.012
 )
 
 // transferPressure is the pressure as transfers see it; nil is always idle.
@@ -25,13 +31,56 @@ func transferPressure(pressure func() float64) func() float64 {
 	return func() float64 { return min(pressure(), fullPressure) }
 }
 
-// transferRest is how long a stream pauses after work that took so long. A node
-// without requests does not pause.
-func transferRest(worked time.Duration, pressure float64) time.Duration {
+// streamShare is the part of the time that one of so many streams may be at
+// work, where all of them have a part of the processors.
+func streamShare(part float64, streams int) float64 {
+	return min(part*float64(runtime.GOMAXPROCS(0))/float64(streams), 1)
+}
+
+// transferRest is how long one of so many streams pauses after work that took so
+// long. A node without requests does not pause.
+func transferRest(worked time.Duration, pressure float64, streams int) time.Duration {
 	if pressure <= 0 {
 		return 0
 	}
 	f := pace.Yielding(pressure)
-	share := max(transferShare*f*f, leastTransferShare)
+	share := streamShare(max(transferShare*f*f, leastTransferShare), streams)
 	return min(time.Duration(float64(worked)*(1/share-1)), maxRest)
+}
+
+// labor keeps the work of concurrent requests within a part of the processors.
+type labor struct {
+	part     float64
+	pressure func() float64
+	turn     chan struct{} // held by the request that is metered next; guards bucket
+	bucket   pace.Bucket   // of microseconds
+}
+
+func newLabor(part float64, pressure func() float64) *labor {
+	return &labor{part: part, pressure: pressure, turn: make(chan struct{}, 1)}
+}
+
+// rest waits for as long as the others need after work that took so long, at
+// most [maxRest] beyond the turn. A node without requests does not wait.
+func (l *labor) rest(ctx context.Context, worked time.Duration) error {
+	if l.pressure() <= 0 {
+		return nil
+	}
+	select {
+	case l.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-l.turn }()
+	for until := time.Now().Add(maxRest); ; {
+		f := pace.Yielding(l.pressure())
+		rate := l.part * max(f*f, leastTransferShare/transferShare) * float64(runtime.GOMAXPROCS(0)) * float64(time.Second/time.Microsecond)
+		wait := l.bucket.Take(time.Now(), worked.Microseconds(), rate)
+		if wait == 0 || !time.Now().Before(until) {
+			return nil
+		}
+		if err := sleep(ctx, min(wait, maxWait)); err != nil {
+			return err
+		}
+	}
 }

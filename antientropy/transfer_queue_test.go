@@ -3,6 +3,7 @@ package antientropy
 import (
 	"context"
 	"errors"
+	"runtime"
 	"testing"
 	"time"
 
@@ -83,13 +84,22 @@ func TestRunsEndBeforeACursor(t *testing.T) {
 }
 
 func TestTransferRest(t *testing.T) {
+	procs := runtime.GOMAXPROCS(0)
 	for _, c := range []struct {
 		pressure float64
+		streams  int
 		want     time.Duration
-	}{{0, 0}, {-1, 0}, {0.1, 3 * time.Millisecond}, {1, 19 * time.Millisecond}} {
-		if got := transferRest(time.Millisecond, c.pressure); got.Round(time.Microsecond) != c.want {
-			t.Errorf("pressure %v: rest of %v, want %v", c.pressure, got, c.want)
+	}{
+		{0, procs, 0}, {-1, procs, 0},
+		{0.1, procs, 15667 * time.Microsecond}, {0.1, 2 * procs, 32333 * time.Microsecond}, // 94 parts of 100, 97
+		{1, procs, 82333 * time.Microsecond},
+	} {
+		if got := transferRest(time.Millisecond, c.pressure, c.streams); got.Round(time.Microsecond) != c.want {
+			t.Errorf("pressure %v, %d streams: rest of %v, want %v", c.pressure, c.streams, got, c.want)
 		}
+	}
+	if got := streamShare(1, 1); got != 1 {
+		t.Errorf("one stream may work %v of the time", got)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 
 // sampleKeys is how many keys of a partition are looked at, at least, for the
 // mean size of its objects.
-const sampleKeys = 64
+const sampleKeys = 12
 
 // Holds reports whether the store has rows of a partition: those of objects,
 // tombstones included, or what counts them, which stays when all are purged.
@@ -37,9 +37,9 @@ func (s *Store) Holds(partition uint32) (held bool, err error) {
 // PartitionBytes estimates the bytes of a partition's objects, encoded and with
 // their names, which is what a copy of them takes to send: the number of keys,
 // which is exact, times the mean size of some. These are the keys of the first
-// leaves, 64 at least and as many leaves as it takes. The leaf comes from the
+// leaves, 12 at least and as many leaves as it takes. The leaf comes from the
 // hash of the name, so neither age nor name nor bucket decides who is among
-// them. Up to 64 keys the figure is exact. It is far off where few objects hold
+// them. Up to 12 keys the figure is exact. It is far off where few objects hold
 // most of the bytes. The errors are [ErrInvalid], [ErrCorrupt] and [ErrClosed].
 func (s *Store) PartitionBytes(partition uint32) (int64, error) {
 	root, err := s.Root(partition)

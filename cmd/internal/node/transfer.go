@@ -25,7 +25,7 @@ func (d dropper) Drop(partition uint32, stamp uint64) error {
 func (n *Node) assembleTransfer() (err error) {
 	pressure := func() float64 { return n.api.Pressure() } // which is made later
 	n.source, err = antientropy.NewServer(antientropy.ServerOptions{
-		Self: n.id, Views: n.coord, Store: n.store, Copies: copies{n.store},
+		Self: n.id, Views: n.coord, Store: n.store, Copies: copies{n.store}, Pressure: pressure,
 	})
 	if err != nil {
 		return err
