@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"starling/coordinator/pace"
@@ -70,35 +71,85 @@ func (p *Parter) look(ctx context.Context) {
 	if v == nil {
 		return
 	}
-	var kept [numWaiting]int
-	dropped, lost := 0, map[ring.NodeID]bool{}
+	l := newLeaveTaking(p)
 	for n := range v.Ring().Config().Partitions {
-		old, err := p.old(n)
-		if err == nil && !old {
-			continue
+		if old, err := p.old(n); err != nil || old {
+			l.left = append(l.left, uint32(n))
 		}
-		if err == nil {
-			err = p.part(ctx, uint32(n), lost)
-		}
-		if ctx.Err() != nil {
-			return // what was given up here says nothing of the copies
-		}
-		if err == nil {
-			dropped++
-			if p.pause(ctx) != nil {
-				return
-			}
-			continue
-		}
-		kept[reasonFor(err)]++
-		p.opts.Logger.Debug("antientropy: an old copy is kept", "partition", n, "err", err)
 	}
-	for w, n := range kept {
+	p.metrics.due.Set(float64(len(l.left)))
+	var workers sync.WaitGroup
+	for range min(p.opts.Streams, len(l.left)) {
+		workers.Go(func() { l.work(ctx) })
+	}
+	for _, n := range l.left {
+		l.partitions <- n
+	}
+	close(l.partitions)
+	if workers.Wait(); ctx.Err() != nil {
+		return // what was given up here says nothing of the copies
+	}
+	for w, n := range l.kept {
 		p.metrics.kept[w].Set(float64(n))
 	}
-	if dropped > 0 {
-		p.opts.Logger.Info("antientropy: dropped copies of partitions that other nodes keep now", "dropped", dropped)
+	if l.dropped > 0 {
+		p.opts.Logger.Info("antientropy: dropped copies of partitions that other nodes keep now", "dropped", l.dropped)
 	}
+}
+
+// leaveTaking is one look at all old copies.
+type leaveTaking struct {
+	p          *Parter
+	left       []uint32
+	partitions chan uint32
+	// dropping is held by the one that drops, and during the pause after it.
+	dropping chan struct{}
+
+	mu      sync.Mutex // guards what follows
+	lost    map[ring.NodeID]bool
+	kept    [numWaiting]int
+	dropped int
+}
+
+func newLeaveTaking(p *Parter) *leaveTaking {
+	return &leaveTaking{p: p, lost: map[ring.NodeID]bool{}, partitions: make(chan uint32), dropping: make(chan struct{}, 1)}
+}
+
+// work takes partitions until there are none. After the end of ctx it does
+// nothing about them.
+func (l *leaveTaking) work(ctx context.Context) {
+	for n := range l.partitions {
+		if ctx.Err() != nil {
+			continue
+		}
+		l.took(n, l.p.part(ctx, n, l))
+	}
+}
+
+// took notes how it went with a partition.
+func (l *leaveTaking) took(partition uint32, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil {
+		l.dropped++
+		l.p.metrics.due.Dec()
+		return
+	}
+	l.kept[reasonFor(err)]++
+	l.p.opts.Logger.Debug("antientropy: an old copy is kept", "partition", partition, "err", err)
+}
+
+// lose notes an owner that does not answer.
+func (l *leaveTaking) lose(id ring.NodeID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lost[id] = true
+}
+
+func (l *leaveTaking) isLost(id ring.NodeID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost[id]
 }
 
 // errMoving: a partition has not come to rest.
@@ -134,8 +185,8 @@ func keeps(pl ring.Placement, id ring.NodeID) bool {
 
 // part gives every owner what it lacks and drops the copy, or says why not. The
 // placement is the same from before the first key is compared until the copy is
-// gone. An owner that does not answer joins those that are lost, who are not asked.
-func (p *Parter) part(ctx context.Context, partition uint32, lost map[ring.NodeID]bool) error {
+// gone. An owner that does not answer is lost, and those who are, are not asked.
+func (p *Parter) part(ctx context.Context, partition uint32, l *leaveTaking) error {
 	v := p.opts.Views.View()
 	pl, ok := placementOf(v, partition)
 	switch {
@@ -144,14 +195,18 @@ func (p *Parter) part(ctx context.Context, partition uint32, lost map[ring.NodeI
 	case pl.Extra() > 0 || len(pl.Owners) == 0:
 		return errMoving
 	}
-	if slices.ContainsFunc(pl.Owners, func(id ring.NodeID) bool { return lost[id] }) {
+	if slices.ContainsFunc(pl.Owners, l.isLost) {
 		return errPeer
 	}
 	claim := Claim{Partition: partition, Stamp: pl.Stamp}
 	if owner, err := p.handOver(ctx, claim, pl.Owners); err != nil {
-		lost[owner] = errors.Is(err, errPeer)
+		if errors.Is(err, errPeer) {
+			l.lose(owner)
+		}
 		return err
 	}
+	l.dropping <- struct{}{}
+	defer func() { <-l.dropping }()
 	// The stamp stands for the placement and not for the time: if it was another
 	// one in between, writes may have come that were not compared.
 	if p.opts.Views.View() != v {
@@ -161,6 +216,7 @@ func (p *Parter) part(ctx context.Context, partition uint32, lost map[ring.NodeI
 		return err
 	}
 	p.metrics.dropped.Inc()
+	p.pause(ctx)
 	return nil
 }
 
@@ -250,8 +306,8 @@ func (p *Parter) push(ctx context.Context, owner ring.NodeID, claim Claim, refs 
 	return news, nil
 }
 
-// pause is between two drops.
-func (p *Parter) pause(ctx context.Context) error {
+// pause is between two drops. It ends with ctx.
+func (p *Parter) pause(ctx context.Context) {
 	f := pace.Yielding(p.opts.Pressure())
-	return sleep(ctx, time.Duration(float64(p.opts.DropPause)/(f*f)))
+	_ = sleep(ctx, time.Duration(float64(p.opts.DropPause)/(f*f)))
 }

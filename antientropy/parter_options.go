@@ -13,7 +13,8 @@ import (
 // Defaults of ParterOptions.
 const (
 	DefaultPartInterval = 2 * time.Second
-	DefaultDropPause    = 100 * time.Millisecond
+	DefaultDropPause    = 20 * time.Millisecond
+	DefaultPartStreams  = 3
 )
 
 // ParterOptions configures a [Parter]. Zero values are the defaults.
@@ -28,6 +29,9 @@ type ParterOptions struct {
 	Dropper Dropper
 	// Interval is the pause between two looks for old copies.
 	Interval time.Duration
+	// Streams is how many copies are compared at once (1..[MaxStreams]): most of
+	// the time is spent waiting for owners.
+	Streams int
 	// DropPause is the least time between two drops at an idle node; at a busy
 	// one it grows, up to ten times as long.
 	DropPause time.Duration
@@ -55,10 +59,13 @@ func (o ParterOptions) complete() (ParterOptions, error) {
 	switch {
 	case o.Self.IsZero() || o.Views == nil || o.Peers == nil || o.Store == nil || o.Copies == nil || o.Dropper == nil:
 		return o, errors.New("antientropy: Self, Views, Peers, Store, Copies and Dropper must be set")
+	case o.Streams < 0 || o.Streams > MaxStreams:
+		return o, errors.New("antientropy: Streams is out of bounds")
 	case o.Interval < 0 || o.DropPause < 0 || o.BytesPerSecond < 0 || o.PageBytes < 0 || o.CallTimeout < 0:
 		return o, errors.New("antientropy: an option is below zero")
 	}
 	setDefault(&o.Interval, DefaultPartInterval)
+	setDefault(&o.Streams, DefaultPartStreams)
 	setDefault(&o.DropPause, DefaultDropPause)
 	setDefault(&o.BytesPerSecond, DefaultTransferBytesPerSecond)
 	setDefault(&o.PageBytes, DefaultPageBytes)

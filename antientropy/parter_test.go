@@ -176,7 +176,7 @@ func TestThePlacementChangesBeforeTheDrop(t *testing.T) {
 					}
 				}
 				w.old.dropping = func(uint32) { t.Error("it was dropped") }
-				if err := w.p.part(t.Context(), p, map[ring.NodeID]bool{}); !errors.Is(err, ErrRefused) {
+				if err := w.p.part(t.Context(), p, newLeaveTaking(w.p)); !errors.Is(err, ErrRefused) {
 					t.Errorf("part: %v", err)
 				}
 				w.forgeKeys, w.old.dropping = nil, nil
@@ -245,7 +245,7 @@ func TestAnOldCopyBringsNothingBackThatWasPurged(t *testing.T) {
 						}
 					}
 				}
-				_ = w.p.part(t.Context(), p, map[ring.NodeID]bool{})
+				_ = w.p.part(t.Context(), p, newLeaveTaking(w.p))
 				for _, owner := range w.ownersNow(p) {
 					if o := owner.get(ref); !o.Absent() {
 						t.Errorf("%v has %v again", owner.id, o.Vector)
@@ -259,8 +259,8 @@ func TestAnOldCopyBringsNothingBackThatWasPurged(t *testing.T) {
 // Drops keep a pause, and a longer one at a busy node.
 func TestDropsArePaced(t *testing.T) {
 	for pressure, within := range map[float64][2]time.Duration{
-		0: {100 * time.Millisecond, 200 * time.Millisecond},
-		1: {900 * time.Millisecond, 1100 * time.Millisecond},
+		0: {20 * time.Millisecond, 40 * time.Millisecond},
+		1: {180 * time.Millisecond, 220 * time.Millisecond},
 	} {
 		t.Run(fmt.Sprint("pressure ", pressure), func(t *testing.T) {
 			inParted(t, func(o *ParterOptions) { o.Pressure = func() float64 { return pressure } }, func(t *testing.T, w *parted) {
@@ -318,6 +318,18 @@ func TestParterOptions(t *testing.T) {
 		o.DropPause = -1
 		if _, err := NewParter(o); err == nil {
 			t.Error("no error for a pause below zero")
+		}
+	})
+}
+
+// Several copies are compared at once, and dropped one after the other.
+func TestCopiesArePartedWithAtOnce(t *testing.T) {
+	inParted(t, func(o *ParterOptions) { o.Streams = 3 }, func(t *testing.T, w *parted) {
+		w.scatter(rand.New(rand.NewPCG(1, 9)), 300)
+		w.nothingIsLost()
+		w.run(30 * time.Second)
+		if left := w.left(); len(left) > 0 {
+			t.Errorf("copies of %v are left", left)
 		}
 	})
 }

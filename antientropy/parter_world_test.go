@@ -46,7 +46,7 @@ func inParted(t *testing.T, change func(*ParterOptions), test func(t *testing.T,
 		if len(w.away) < 3 {
 			t.Fatal("the node keeps nearly everything: the test is empty")
 		}
-		o := ParterOptions{Self: w.old.id, Views: w.old.view, Peers: w, Store: w.old, Copies: w.old, Dropper: w.old,
+		o := ParterOptions{Self: w.old.id, Streams: 1, Views: w.old.view, Peers: w, Store: w.old, Copies: w.old, Dropper: w.old,
 			PageBytes: MinPageBytes, Metrics: w.reg}
 		if change != nil {
 			change(&o)

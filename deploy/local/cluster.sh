@@ -271,6 +271,16 @@ await_ready() { # I...
   done
 }
 
+# await_member waits until a node knows its cluster, be it ready or not.
+await_member() { # I
+  local end=$((SECONDS + ready_seconds))
+  until "$binary" cluster plan --endpoint "$(endpoint "$1")" >/dev/null 2>&1; do
+    runs "$1" || explain_failure "n$1 has exited" "$1"
+    [ $SECONDS -lt $end ] || explain_failure "n$1 knows no cluster after $ready_seconds seconds" "$1"
+    sleep 0.2
+  done
+}
+
 # await_settled waits until every node of the list calls the cluster healthy:
 # all members alive and no partition pending.
 await_settled() { # I...
@@ -360,13 +370,14 @@ leave() { # I
   dir=$(node_dir "$1")
   require_node "$1"
   if ! has_data "$1" && [ -d "$dir/data.left" ]; then return 0; fi
-  if runs "$1"; then
-    signal CONT "$1"
+  if runs "$1" || ! has_left "$1"; then
+    # A node that does not run is started, so that it can hand over its data.
+    # shellcheck disable=SC2046
+    launch "$1" $(members)
+    await_member "$1"
     "$binary" cluster leave --yes --wait --timeout "${leave_seconds}s" --endpoint "$(endpoint "$1")" >/dev/null ||
       has_left "$1" || fail "n$1 has not left; see status, and logs $1"
     await_exit $stop_seconds "$1" || fail "n$1 has left and still runs after $stop_seconds seconds; see logs $1"
-  else
-    has_left "$1" || fail "n$1 does not run: start it, so that it can hand over its data"
   fi
   rm -rf "$dir/data.left"
   mv "$dir/data" "$dir/data.left"
