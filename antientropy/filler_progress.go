@@ -32,6 +32,8 @@ func (f *Filler) Progress() Progress { return f.fill.progress() }
 // the rounds, so that one that was broken off goes on where it was. It is used
 // by one goroutine at a time, but for the numbers.
 type filling struct {
+	// blind: rows were lost here and dropped, so nothing is to be read.
+	blind bool
 	// begun: it was decided whether there is anything to stream.
 	begun bool
 	// streamed: a snapshot is here, or was not needed. Up to then it is here
@@ -60,6 +62,8 @@ type fill struct {
 	mu    sync.Mutex
 	since time.Time
 	parts map[uint32]*filling
+	// blind are those to be filled without reading what is here.
+	blind map[uint32]bool
 	// done counts what was settled since then.
 	done      int
 	doneBytes int64
@@ -75,7 +79,7 @@ func (f *fill) look(pending []int) {
 	still := make(map[uint32]*filling, len(pending))
 	for _, p := range pending {
 		if still[uint32(p)] = f.parts[uint32(p)]; still[uint32(p)] == nil {
-			still[uint32(p)] = &filling{}
+			still[uint32(p)] = &filling{blind: f.blind[uint32(p)]}
 		}
 	}
 	f.parts = still
@@ -85,10 +89,12 @@ func (f *fill) look(pending []int) {
 func (f *fill) anew(partitions []uint32) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.blind == nil {
+		f.blind = map[uint32]bool{}
+	}
 	for _, p := range partitions {
-		if f.parts[p] != nil {
-			f.parts[p] = &filling{}
-		}
+		f.blind[p] = true
+		delete(f.parts, p)
 	}
 }
 
@@ -111,6 +117,7 @@ func (f *fill) settled(claims []Claim) {
 		f.done++
 		f.doneBytes += part.size.Load()
 		delete(f.parts, c.Partition)
+		delete(f.blind, c.Partition)
 	}
 }
 

@@ -141,7 +141,11 @@ func (c *crew) late() bool { return !time.Now().Before(c.until) }
 // fill brings a group as far as it gets in this round.
 func (c *crew) fill(ctx context.Context, g group) {
 	for _, p := range g.parts {
-		if err := c.begin(p); err != nil {
+		prepare := c.begin
+		if p.blind {
+			prepare = func(p *part) error { return c.copyWhole(ctx, p) }
+		}
+		if err := prepare(p); err != nil {
 			c.abandon(p, err)
 		}
 	}

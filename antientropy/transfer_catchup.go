@@ -14,7 +14,7 @@ import (
 // confirmed, and gets what is lacking here.
 func (c *crew) catchUp(ctx context.Context, owner ring.NodeID, parts []*part) error {
 	open := slices.DeleteFunc(slices.Clone(parts), func(p *part) bool {
-		return p.out || !p.streamed || p.caughtUp[owner] || !contains(p.confirmed, owner)
+		return p.out || p.blind || !p.streamed || p.caughtUp[owner] || !contains(p.confirmed, owner)
 	})
 	if len(open) == 0 || c.isLost(owner) {
 		return nil

@@ -15,7 +15,7 @@ import (
 // page by page. A partition whose placement has changed, there or here, is left
 // out, and the others go on.
 func (c *crew) stream(ctx context.Context, g group) error {
-	rest := slices.DeleteFunc(slices.Clone(g.parts), func(p *part) bool { return p.out || p.streamed })
+	rest := slices.DeleteFunc(slices.Clone(g.parts), func(p *part) bool { return p.out || p.streamed || p.blind })
 	for len(rest) > 0 {
 		if c.late() {
 			c.goOn()
