@@ -21,6 +21,8 @@ type Parter struct {
 	differ  differ
 	metrics *partMetrics
 	pace    *pacer
+	// clear is the view under which there was nothing left to drop.
+	clear *ring.View
 }
 
 // NewParter checks the options and registers the metrics.
@@ -68,8 +70,8 @@ func (p *Parter) Remaining() int {
 // look tries to drop every old copy once.
 func (p *Parter) look(ctx context.Context) {
 	v := p.opts.Views.View()
-	if v == nil {
-		return
+	if v == nil || v == p.clear {
+		return // under one view no copy comes to be that is not to be kept
 	}
 	l := newLeaveTaking(p)
 	for n := range v.Ring().Config().Partitions {
@@ -77,7 +79,9 @@ func (p *Parter) look(ctx context.Context) {
 			l.left = append(l.left, uint32(n))
 		}
 	}
-	p.metrics.due.Set(float64(len(l.left)))
+	if p.metrics.due.Set(float64(len(l.left))); len(l.left) == 0 {
+		p.clear = v
+	}
 	var workers sync.WaitGroup
 	for range min(p.opts.Streams, len(l.left)) {
 		workers.Go(func() { l.work(ctx) })
