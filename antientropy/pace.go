@@ -18,48 +18,44 @@ const (
 	maxRest = time.Second
 )
 
-// restAfter is how long to pause after work that took so long, so that the
-// work keeps to its share of the time. A node without requests does not pause.
+// restAfter is how long an exchange pauses after work that took so long, so that
+// the work keeps to its share of the time.
 func restAfter(worked time.Duration, pressure float64) time.Duration {
+	return restKeeping(worked, pressure, busyShare, leastShare)
+}
+
+// restKeeping is the pause after work that is to keep to a share of the time
+// while there are requests of clients, down to the least share at the highest
+// pressure. A node without requests does not pause.
+func restKeeping(worked time.Duration, pressure, share, least float64) time.Duration {
 	if pressure <= 0 {
 		return 0
 	}
 	f := pace.Yielding(pressure)
-	share := max(busyShare*f*f, leastShare)
+	share = max(share*f*f, least)
 	return min(time.Duration(float64(worked)*(1/share-1)), maxRest)
 }
 
-// pacer is the pace of all exchanges of a node together.
-type pacer struct {
-	bytesPerSecond int64
-	pressure       func() float64
-	// turn is held by the exchange whose bytes are metered next; the others
-	// wait in line. It guards bucket.
-	turn   chan struct{}
+// line meters something in the order of those who ask for it. Its zero value is
+// not usable: see newLine.
+type line struct {
+	turn   chan struct{} // held by the one that is metered next; guards bucket
 	bucket pace.Bucket
 }
 
-func newPacer(bytesPerSecond int64, pressure func() float64) *pacer {
-	return &pacer{bytesPerSecond: bytesPerSecond, pressure: pressure, turn: make(chan struct{}, 1)}
-}
+func newLine() line { return line{turn: make(chan struct{}, 1)} }
 
-// pageBytes is how large a page is to be: what may be shipped in a second, so
-// that turns end in time, and at most as large as asked for.
-func (p *pacer) pageBytes(most int) int {
-	return max(min(most, int(pace.RateUnder(p.pressure(), p.bytesPerSecond))), MinPageBytes)
-}
-
-// pay waits until the rate allows so many bytes more, or for the end of ctx,
-// whose error it returns.
-func (p *pacer) pay(ctx context.Context, bytes int) error {
+// take waits until the rate, which is looked at again now and then, allows so
+// much more, or for the end of ctx, whose error it returns.
+func (l *line) take(ctx context.Context, amount int64, rate func() float64) error {
 	select {
-	case p.turn <- struct{}{}:
+	case l.turn <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	defer func() { <-p.turn }()
+	defer func() { <-l.turn }()
 	for {
-		wait := p.bucket.Take(time.Now(), int64(bytes), pace.RateUnder(p.pressure(), p.bytesPerSecond))
+		wait := l.bucket.Take(time.Now(), amount, rate())
 		if wait == 0 {
 			return ctx.Err()
 		}
@@ -68,6 +64,31 @@ func (p *pacer) pay(ctx context.Context, bytes int) error {
 		}
 	}
 }
+
+// pacer is the pace of all exchanges of a node together.
+type pacer struct {
+	bytesPerSecond int64
+	pressure       func() float64
+	line           line
+}
+
+func newPacer(bytesPerSecond int64, pressure func() float64) *pacer {
+	return &pacer{bytesPerSecond: bytesPerSecond, pressure: pressure, line: newLine()}
+}
+
+// pageBytes is how large a page is to be: what may be shipped in a second, so
+// that turns end in time, and at most as large as asked for.
+func (p *pacer) pageBytes(most int) int {
+	return max(min(most, int(p.rate())), MinPageBytes)
+}
+
+// pay waits until the rate allows so many bytes more, or for the end of ctx,
+// whose error it returns.
+func (p *pacer) pay(ctx context.Context, bytes int) error {
+	return p.line.take(ctx, int64(bytes), p.rate)
+}
+
+func (p *pacer) rate() float64 { return pace.RateUnder(p.pressure(), p.bytesPerSecond) }
 
 // rest pauses after work that took so long.
 func (p *pacer) rest(ctx context.Context, worked time.Duration) error {

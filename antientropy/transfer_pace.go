@@ -40,47 +40,35 @@ func streamShare(part float64, streams int) float64 {
 // transferRest is how long one of so many streams pauses after work that took so
 // long. A node without requests does not pause.
 func transferRest(worked time.Duration, pressure float64, streams int) time.Duration {
-	if pressure <= 0 {
-		return 0
-	}
-	f := pace.Yielding(pressure)
-	share := streamShare(max(transferShare*f*f, leastTransferShare), streams)
-	return min(time.Duration(float64(worked)*(1/share-1)), maxRest)
+	return restKeeping(worked, pressure, streamShare(transferShare, streams), streamShare(leastTransferShare, streams))
 }
 
 // labor keeps the work of concurrent requests within a part of the processors.
 type labor struct {
 	part     float64
 	pressure func() float64
-	turn     chan struct{} // held by the request that is metered next; guards bucket
-	bucket   pace.Bucket   // of microseconds
+	line     line // of microseconds
 }
 
 func newLabor(part float64, pressure func() float64) *labor {
-	return &labor{part: part, pressure: pressure, turn: make(chan struct{}, 1)}
+	return &labor{part: part, pressure: pressure, line: newLine()}
 }
 
 // rest waits for as long as the others need after work that took so long, at
-// most [maxRest] beyond the turn. A node without requests does not wait.
+// most [maxRest]. A node without requests does not wait. Its error is that of
+// ctx.
 func (l *labor) rest(ctx context.Context, worked time.Duration) error {
 	if l.pressure() <= 0 {
 		return nil
 	}
-	select {
-	case l.turn <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { <-l.turn }()
-	for until := time.Now().Add(maxRest); ; {
-		f := pace.Yielding(l.pressure())
-		rate := l.part * max(f*f, leastTransferShare/transferShare) * float64(runtime.GOMAXPROCS(0)) * float64(time.Second/time.Microsecond)
-		wait := l.bucket.Take(time.Now(), worked.Microseconds(), rate)
-		if wait == 0 || !time.Now().Before(until) {
-			return nil
-		}
-		if err := sleep(ctx, min(wait, maxWait)); err != nil {
-			return err
-		}
-	}
+	bounded, cancel := context.WithTimeout(ctx, maxRest)
+	defer cancel()
+	_ = l.line.take(bounded, worked.Microseconds(), l.rate) // it may be as long as it is
+	return ctx.Err()
+}
+
+// rate is in microseconds of work a second.
+func (l *labor) rate() float64 {
+	f := pace.Yielding(l.pressure())
+	return l.part * max(f*f, leastTransferShare/transferShare) * float64(runtime.GOMAXPROCS(0)) * float64(time.Second/time.Microsecond)
 }

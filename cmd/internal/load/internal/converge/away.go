@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"starling/cmd/internal/load/internal/lab"
 )
 
 // The goals of the measurement of a node that was away.
@@ -75,7 +77,7 @@ func (a *away) others(k int) int { return (a.node + 1 + k%(len(a.endpoints)-1)) 
 
 // change kills the node and changes the keys.
 func (a *away) change(ctx context.Context) error {
-	say("killing n%d, and changing %d of its keys", a.node+1, len(a.keys))
+	lab.Say("killing n%d, and changing %d of its keys", a.node+1, len(a.keys))
 	if err := a.cluster.node(ctx, "kill", a.node); err != nil {
 		return err
 	}
@@ -113,7 +115,7 @@ func (a *away) comeBack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	say("starting n%d; no request for %v", a.node+1, a.opts.quiet)
+	lab.Say("starting n%d; no request for %v", a.node+1, a.opts.quiet)
 	a.back = time.Now()
 	if err := a.cluster.node(ctx, "start", a.node); err != nil {
 		return err
@@ -140,7 +142,7 @@ func (a *away) comeBack(ctx context.Context) error {
 
 // rest measures a time in which there is nothing to do.
 func (a *away) rest(ctx context.Context) error {
-	say("all is equal: %v of idle time", a.opts.idle)
+	lab.Say("all is equal: %v of idle time", a.opts.idle)
 	before, err := a.read(ctx, -1)
 	if err != nil {
 		return err

@@ -6,19 +6,19 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"starling/cmd/internal/load/internal/lab"
 )
 
 // cluster is a local cluster, by way of its script. Node i of n is number i+1
 // to the script.
 type cluster struct {
-	script    string
+	script    *lab.Cluster
 	settings  []string // of every node, at each of its starts
 	endpoints []string
 	http      *http.Client
@@ -36,10 +36,10 @@ const (
 
 // up starts n nodes.
 func up(ctx context.Context, script string, n int, settings ...string) (*cluster, error) {
-	c := &cluster{script: script, settings: settings, http: &http.Client{
+	c := &cluster{script: lab.At(script), settings: settings, http: &http.Client{
 		Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: workers},
 	}}
-	out, err := c.call(ctx, "up", strconv.Itoa(n))
+	out, err := c.script.Call(ctx, settings, "up", strconv.Itoa(n))
 	c.endpoints = strings.Fields(out)
 	if err == nil && len(c.endpoints) != n {
 		err = fmt.Errorf("%d nodes are up, want %d", len(c.endpoints), n)
@@ -47,22 +47,9 @@ func up(ctx context.Context, script string, n int, settings ...string) (*cluster
 	return c, err
 }
 
-// call runs a verb of the script.
-func (c *cluster) call(ctx context.Context, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, c.script, args...)
-	cmd.Env = append(os.Environ(), c.settings...)
-	var out, problems strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &problems
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("%s %s: %w: %s", c.script, strings.Join(args, " "), err, strings.TrimSpace(problems.String()))
-	}
-	return out.String(), nil
-}
-
 // node calls a verb for node i.
 func (c *cluster) node(ctx context.Context, verb string, i int) error {
-	_, err := c.call(ctx, verb, strconv.Itoa(i+1))
-	return err
+	return c.script.Node(ctx, verb, i+1, c.settings...)
 }
 
 // answered is an answer, read to its end.
@@ -159,14 +146,14 @@ func valueOf(key, text string, bytes int) string {
 
 // load puts keys 0 to n-1 through all nodes.
 func (c *cluster) load(ctx context.Context, n, valueBytes int) error {
-	say("putting %d keys of %d bytes", n, valueBytes)
+	lab.Say("putting %d keys of %d bytes", n, valueBytes)
 	start := time.Now()
 	err := each(ctx, n, func(ctx context.Context, k int) error {
 		key := keyName(k)
 		return c.put(ctx, k%len(c.endpoints), key, valueOf(key, "old", valueBytes), "")
 	})
 	if err == nil {
-		say("that took %.1f s", time.Since(start).Seconds())
+		lab.Say("that took %.1f s", time.Since(start).Seconds())
 	}
 	return err
 }
@@ -195,13 +182,4 @@ func each(ctx context.Context, n int, one func(ctx context.Context, k int) error
 }
 
 // await waits for a time, or for the end of ctx.
-func await(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
+func await(ctx context.Context, d time.Duration) error { return lab.Await(ctx, time.Now().Add(d)) }

@@ -78,6 +78,3 @@ func run(ctx context.Context, o options) error {
 	}
 	return err
 }
-
-// say tells what is going on.
-func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }

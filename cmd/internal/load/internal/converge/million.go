@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+
+	"starling/cmd/internal/load/internal/lab"
 )
 
 // The goals of the repair of one key among a million.
@@ -54,7 +56,7 @@ func (m *million) prepare(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		say("a first round: %.0f objects shipped", did.shipped)
+		lab.Say("a first round: %.0f objects shipped", did.shipped)
 		if did.shipped == 0 {
 			return nil
 		}
@@ -64,7 +66,7 @@ func (m *million) prepare(ctx context.Context) error {
 
 // differ stops a node, writes one key at the others, and starts it.
 func (m *million) differ(ctx context.Context) error {
-	say("stopping n%d, and changing one key", m.node+1)
+	lab.Say("stopping n%d, and changing one key", m.node+1)
 	if err := m.cluster.node(ctx, "stop", m.node); err != nil {
 		return err
 	}
@@ -124,7 +126,7 @@ func (m *million) windows(ctx context.Context, compare bool) (typical reading, e
 }
 
 func (m *million) measure(ctx context.Context, r *report) error {
-	say("windows of %v: with nothing to do, with the difference, with none", m.opts.interval)
+	lab.Say("windows of %v: with nothing to do, with the difference, with none", m.opts.interval)
 	if err := await(ctx, m.opts.interval); err != nil { // after the start
 		return err
 	}

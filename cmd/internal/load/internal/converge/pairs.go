@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+
+	"starling/cmd/internal/load/internal/lab"
 )
 
 // goalThroughput is the least part of the throughput that is to be left while
@@ -21,7 +23,7 @@ func measurePairs(ctx context.Context, o options, r *report) error {
 	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^"+name+"$", "-timeout", "1h",
 		"-benchtime", strconv.Itoa(max(o.pairs, 20))+"x", "./cmd/internal/node")
 	cmd.Stderr = os.Stderr
-	say("%s", strings.Join(cmd.Args, " "))
+	lab.Say("%s", strings.Join(cmd.Args, " "))
 	out, err := cmd.Output()
 	if err != nil {
 		return fmt.Errorf("go test: %w: %s", err, out)

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"starling/cmd/internal/load/internal/lab"
 )
 
 // reading is what a node's metrics say. All but the last two rise while the
@@ -149,7 +151,7 @@ func (rs readings) since(before readings) (sum reading) {
 
 // awaitProven waits until every pair was proven equal since that time.
 func (c *cluster) awaitProven(ctx context.Context, since time.Time) error {
-	say("waiting until all owners are proven equal")
+	lab.Say("waiting until all owners are proven equal")
 	var sum reading
 	for start := time.Now(); time.Since(start) < convergence; {
 		until := time.Since(since).Seconds()

@@ -20,10 +20,13 @@ type Cluster struct {
 	Endpoints []string
 }
 
+// At is the cluster of a script that is still to be started.
+func At(script string) *Cluster { return &Cluster{script: script} }
+
 // Open asks the script for the endpoints and fails where there are fewer than
 // least.
 func Open(ctx context.Context, script string, least int) (*Cluster, error) {
-	c := &Cluster{script: script}
+	c := At(script)
 	out, err := c.Call(ctx, nil, "endpoints")
 	c.Endpoints = strings.Fields(out)
 	if err == nil && len(c.Endpoints) < least {
