@@ -370,17 +370,30 @@ leave() { # I
   dir=$(node_dir "$1")
   require_node "$1"
   if ! has_data "$1" && [ -d "$dir/data.left" ]; then return 0; fi
-  if runs "$1" || ! has_left "$1"; then
-    # A node that does not run is started, so that it can hand over its data.
+  if runs "$1"; then
+    signal CONT "$1"
+  elif ! has_left "$1"; then # it is started, so that it can hand over its data
     # shellcheck disable=SC2046
     launch "$1" $(members)
     await_member "$1"
+  fi
+  if runs "$1"; then
     "$binary" cluster leave --yes --wait --timeout "${leave_seconds}s" --endpoint "$(endpoint "$1")" >/dev/null ||
-      has_left "$1" || fail "n$1 has not left; see status, and logs $1"
+      await_left "$1" || fail "n$1 has not left; see status, and logs $1"
     await_exit $stop_seconds "$1" || fail "n$1 has left and still runs after $stop_seconds seconds; see logs $1"
   fi
+  await_left "$1" || fail "n$1 has not left; see status, and logs $1"
   rm -rf "$dir/data.left"
   mv "$dir/data" "$dir/data.left"
+}
+
+# await_left waits a little for has_left: a node ends its API before it is removed.
+await_left() { # I
+  local end=$((SECONDS + 10))
+  until has_left "$1"; do
+    [ $SECONDS -lt $end ] || return 1
+    sleep 0.2
+  done
 }
 
 # has_left says whether a node that runs knows a removed member with the address
