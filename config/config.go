@@ -45,7 +45,7 @@ type Config struct {
 	// MaxValueBytes bounds one value, MaxSiblings the siblings of one key.
 	MaxValueBytes int64
 	MaxSiblings   int
-	// CacheBytes is the block cache of the store.
+	// CacheBytes is the store's memory for blocks and memtables.
 	CacheBytes int64
 	// FreeFloorBytes is the free disk space below which writes are refused.
 	FreeFloorBytes int64

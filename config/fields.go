@@ -108,8 +108,8 @@ var fields = []field{
 		"Largest value of one key. Larger ones are refused with 413."),
 	bind("max_siblings", "100", number[int](1, 1000), func(c *Config) *int { return &c.MaxSiblings },
 		"Most siblings of one key. A put that would exceed it is refused with 409."),
-	bind("cache_bytes", "64MiB", size(mib, tib), func(c *Config) *int64 { return &c.CacheBytes },
-		"Memory for the store's block cache."),
+	bind("cache_bytes", "256MiB", size(mib, tib), func(c *Config) *int64 { return &c.CacheBytes },
+		"Memory for the store's blocks and memtables. At least half of it is for blocks."),
 	bind("free_floor_bytes", "256MiB", size(mib, tib), func(c *Config) *int64 { return &c.FreeFloorBytes },
 		"Free disk space below which writes are refused with 507."),
 

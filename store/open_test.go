@@ -262,7 +262,7 @@ var quiet = engineLogger{&Store{log: slog.New(slog.DiscardHandler)}}
 // rows behind it were told to be durable: opening must not lose them silently.
 func TestDamagedLog(t *testing.T) {
 	fs := vfs.NewCrashableMem()
-	s := mustOpen(t, small(fs))
+	s := mustOpen(t, oneLog(fs))
 	checkDamagedLog(t, s, fs)
 	mustClose(t, s)
 }
@@ -281,9 +281,16 @@ func TestOldEngineFormat(t *testing.T) {
 	if err := errors.Join(old.create(), db.Close()); err != nil {
 		t.Fatal(err)
 	}
-	s := mustOpen(t, small(fs))
+	s := mustOpen(t, oneLog(fs))
 	checkDamagedLog(t, s, fs)
 	mustClose(t, s)
+}
+
+// oneLog are the options of a store that does not begin a log anew soon.
+func oneLog(fs vfs.FS) Options {
+	o := small(fs)
+	o.MemtableBytes = DefaultMemtableBytes
+	return o
 }
 
 func checkDamagedLog(t *testing.T, s *Store, fs *vfs.MemFS) {
@@ -336,4 +343,16 @@ func TestBadOptions(t *testing.T) {
 	}
 	_, err := ParseDurability("fast")
 	wantError(t, err, ErrInvalid)
+}
+
+// Memtables are taken from the cache: they must leave room for blocks.
+func TestMemtablesLeaveRoomForBlocks(t *testing.T) {
+	for _, c := range []struct{ cache, want int64 }{
+		{1, MinMemtableBytes}, {64 << 20, 8 << 20}, {DefaultCacheBytes, 32 << 20}, {4 << 30, DefaultMemtableBytes},
+	} {
+		o, err := Options{Dir: testDir, CacheBytes: c.cache}.withDefaults()
+		if err != nil || o.MemtableBytes != c.want {
+			t.Errorf("cache of %d: memtables of %d, %v; want %d", c.cache, o.MemtableBytes, err, c.want)
+		}
+	}
 }

@@ -69,6 +69,11 @@ const (
 	MaxMemtableBytes = 1 << 30
 )
 
+// memtableShare: by default a memtable is one part in so many of the cache, so
+// that four of them leave half of it to blocks. Were they to fill it, every read
+// of a table would read and decompress its index too.
+const memtableShare = 8
+
 // Options configure a store. Without cgo the cache lies in the Go heap: set
 // GOMEMLIMIT well above its size, and leave the rest to the requests.
 type Options struct {
@@ -85,8 +90,10 @@ type Options struct {
 	// its Ref says is refused. 0 while it is unknown.
 	Partitions int
 	// CacheBytes is the memory for blocks and memtables together, and
-	// MemtableBytes that of one memtable. There are up to four memtables when
-	// writes come faster than they are flushed.
+	// MemtableBytes that of one memtable; by default it is
+	// [DefaultMemtableBytes], and not more than an eighth of CacheBytes. There
+	// are up to four memtables when writes come faster than they are flushed,
+	// and what they take is taken from the blocks.
 	CacheBytes, MemtableBytes int64
 	// Limits bound what a put may bring an object to. 0 takes the default,
 	// a negative number is no bound.
@@ -144,7 +151,7 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	setDefault(&o.SyncEvery, DefaultSyncEvery)
 	setDefault(&o.CacheBytes, DefaultCacheBytes)
-	setDefault(&o.MemtableBytes, DefaultMemtableBytes)
+	setDefault(&o.MemtableBytes, min(DefaultMemtableBytes, max(o.CacheBytes/memtableShare, MinMemtableBytes)))
 	setDefault(&o.FreeFloorBytes, DefaultFreeFloorBytes)
 	setDefault(&o.Limits.Siblings, DefaultMaxSiblings)
 	setDefault(&o.Limits.Bytes, DefaultMaxObjectBytes)
