@@ -52,37 +52,86 @@ func NewView(r *Ring, settled func(id NodeID, p int) bool) *View { return NewFen
 // NewFencedView asks settled once for every member of r and every partition, and works all placements out. Views with
 // different fences have different stamps everywhere: raising the fence makes replicas refuse what set out before.
 func NewFencedView(r *Ring, fence uint64, settled func(id NodeID, p int) bool) *View {
-	partitions, members := r.cfg.Partitions, len(r.members)
-	v := &View{
-		ring:       r,
-		fence:      fence,
-		settled:    make(bitset, (partitions*members+63)/64),
-		placements: make([]Placement, partitions),
-	}
+	v := emptyView(r, fence)
 	// Room for the lists of all partitions, for the usual case of few displaced nodes.
-	lists := make([]NodeID, 0, partitions*(r.cfg.Replicas+1))
-	var owners, pending, displaced []NodeID
-	for p := range partitions {
-		owners, pending, displaced = owners[:0], pending[:0], displaced[:0]
-		voters := r.voters(v.ask(settled, p))
-		for place, i := range r.row(p) {
-			id := r.ids[i]
-			switch complete := v.isSettled(p, int(i)); {
-			case complete && len(owners) < voters:
-				owners = append(owners, id)
-			case complete:
-				displaced = append(displaced, id)
-			case place < r.width:
-				pending = append(pending, id)
-			}
-		}
-		pl := Placement{Partition: p, Stamp: stamp(fence, owners, pending, displaced)}
-		lists, pl.Owners = keep(lists, owners)
-		lists, pl.Pending = keep(lists, pending)
-		lists, pl.Displaced = keep(lists, displaced)
-		v.placements[p] = pl
+	lists := make([]NodeID, 0, r.cfg.Partitions*(r.cfg.Replicas+1))
+	for p := range r.cfg.Partitions {
+		all, targets := v.ask(settled, p)
+		v.placements[p], lists = v.place(p, r.voters(all, targets), lists)
 	}
 	return v
+}
+
+// Next is what NewFencedView would make. Where nothing differs from v it is v itself; and under the same ring and fence
+// only the placements of partitions whose bits differ are worked out.
+func (v *View) Next(r *Ring, fence uint64, settled func(id NodeID, p int) bool) *View {
+	if v.ring != r || v.fence != fence {
+		return NewFencedView(r, fence, settled)
+	}
+	next, same := emptyView(r, fence), true
+	copy(next.placements, v.placements)
+	for p := range r.cfg.Partitions {
+		all, targets := next.ask(settled, p)
+		if v.sameBits(next, p) {
+			continue
+		}
+		// Lists of their own: they do not keep those of other partitions in memory.
+		next.placements[p], _ = next.place(p, r.voters(all, targets), nil)
+		same = false
+	}
+	if same {
+		return v
+	}
+	return next
+}
+
+func emptyView(r *Ring, fence uint64) *View {
+	return &View{
+		ring:       r,
+		fence:      fence,
+		settled:    make(bitset, (r.cfg.Partitions*len(r.members)+63)/64),
+		placements: make([]Placement, r.cfg.Partitions),
+	}
+}
+
+// place works the placement of a partition out, from the bits and the number of voters. Its lists are appended to lists.
+func (v *View) place(p, voters int, lists []NodeID) (Placement, []NodeID) {
+	r, start := v.ring, len(lists)
+	row := r.row(p)
+	for _, i := range row {
+		if len(lists)-start < voters && v.isSettled(p, int(i)) {
+			lists = append(lists, r.ids[i])
+		}
+	}
+	owners := len(lists)
+	for place, i := range row {
+		if place < r.width && !v.isSettled(p, int(i)) {
+			lists = append(lists, r.ids[i])
+		}
+	}
+	pending, settled := len(lists), 0
+	for _, i := range row {
+		if !v.isSettled(p, int(i)) {
+			continue
+		}
+		if settled++; settled > voters {
+			lists = append(lists, r.ids[i])
+		}
+	}
+	// No list has room to append to.
+	pl := Placement{Partition: p, Owners: lists[start:owners:owners], Pending: lists[owners:pending:pending], Displaced: lists[pending:len(lists):len(lists)]}
+	pl.Stamp = stamp(v.fence, pl.Owners, pl.Pending, pl.Displaced)
+	return pl, lists
+}
+
+// sameBits: the same members are settled in partition p.
+func (v *View) sameBits(o *View, p int) bool {
+	for i := range v.ring.members {
+		if v.isSettled(p, i) != o.isSettled(p, i) {
+			return false
+		}
+	}
+	return true
 }
 
 // ask notes who is settled in partition p, and counts all and the targets among them.
@@ -108,13 +157,6 @@ func (r *Ring) voters(settled, settledTargets int) int {
 		return r.cfg.Replicas
 	}
 	return max(r.width, min(settled, r.cfg.Replicas)-1)
-}
-
-// keep appends a list to lists and returns the copy as well, with no room to append to.
-func keep(lists, list []NodeID) (all, kept []NodeID) {
-	start := len(lists)
-	lists = append(lists, list...)
-	return lists, lists[start:len(lists):len(lists)]
 }
 
 func (v *View) isSettled(p, member int) bool { return v.settled.get(p*len(v.ring.members) + member) }

@@ -249,3 +249,36 @@ func BenchmarkPlacement(b *testing.B) {
 		p = (p + len(v.Placement(p).Owners)) % 1024
 	}
 }
+
+// TestNextIsWhatANewViewWouldBe walks through bits that change at random, and
+// holds each view to one that is made from nothing.
+func TestNextIsWhatANewViewWouldBe(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 7))
+	r, other := mustNew(t, Config{64, 3}, equals(1, 6)), mustNew(t, Config{64, 3}, equals(1, 5))
+	bits := map[NodeID]map[int]bool{}
+	for _, id := range r.ids {
+		bits[id] = map[int]bool{}
+	}
+	settled := func(id NodeID, p int) bool { return bits[id][p] }
+	v, fence := NewView(r, settled), uint64(0)
+	for step := range 300 {
+		for range rng.IntN(8) {
+			id, p := r.ids[rng.IntN(len(r.ids))], rng.IntN(64)
+			bits[id][p] = !bits[id][p]
+		}
+		if step%50 == 49 {
+			fence++
+		}
+		want, to := NewFencedView(r, fence, settled), v.Next(r, fence, settled)
+		if !reflect.DeepEqual(to, want) {
+			t.Fatalf("step %d: the next view is another one", step)
+		}
+		if to.Next(r, fence, settled) != to {
+			t.Fatalf("step %d: nothing changed, the view did", step)
+		}
+		v = to
+	}
+	if to := v.Next(other, fence, settled); to.Ring() != other || !reflect.DeepEqual(to, NewFencedView(other, fence, settled)) {
+		t.Error("the view of another ring is not what it would be")
+	}
+}

@@ -30,7 +30,11 @@ func (m Map) ViewFrom(prev *ring.View) (*ring.View, error) {
 	for _, member := range m.Members {
 		settled[member.ID] = member.Settled
 	}
-	return ring.NewFencedView(r, m.Fence(), func(id ring.NodeID, p int) bool { return settled[id].Get(p) }), nil
+	isSettled := func(id ring.NodeID, p int) bool { return settled[id].Get(p) }
+	if prev != nil {
+		return prev.Next(r, m.Fence(), isSettled), nil
+	}
+	return ring.NewFencedView(r, m.Fence(), isSettled), nil
 }
 
 // SameRing says whether both maps place partitions alike, whatever their settled bits.
