@@ -31,7 +31,8 @@ func NewParter(o ParterOptions) (*Parter, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Parter{opts: o, differ: differ{o.Self, o.Peers, o.Store, o.CallTimeout}, pace: newPacer(o.BytesPerSecond, o.Pressure)}
+	p := &Parter{opts: o, pace: newPacer(o.BytesPerSecond, o.Pressure)}
+	p.differ = differ{o.Self, o.Peers, o.Store, o.CallTimeout, p.rest}
 	if p.metrics, err = newPartMetrics(o.Metrics); err != nil {
 		return nil, fmt.Errorf("antientropy: metrics: %w", err)
 	}
@@ -234,8 +235,10 @@ func (p *Parter) HandOver(ctx context.Context, claim Claim, owners []ring.NodeID
 
 // handOver names the owner with which it failed.
 func (p *Parter) handOver(ctx context.Context, claim Claim, owners []ring.NodeID) (ring.NodeID, error) {
+	d := p.differ
+	d.store = newRemembered(d.store)
 	for _, owner := range owners {
-		if err := p.give(ctx, owner, claim); err != nil {
+		if err := p.give(ctx, d, owner, claim); err != nil {
 			return owner, fmt.Errorf("%s: %w", p.opts.PeerName(owner), err)
 		}
 	}
@@ -251,11 +254,11 @@ var errLacks = errors.New("antientropy: an owner does not keep what it is given"
 
 // give goes through the keys of an owner, until it was found under several salts
 // that it lacks nothing that is here.
-func (p *Parter) give(ctx context.Context, owner ring.NodeID, claim Claim) error {
+func (p *Parter) give(ctx context.Context, d differ, owner ring.NodeID, claim Claim) error {
 	clean := 0
 	for range maxPasses {
 		news := 0
-		err := p.differ.pass(ctx, owner, claim, func(ctx context.Context, plan *keyPlan) error {
+		err := d.pass(ctx, owner, claim, func(ctx context.Context, plan *keyPlan) error {
 			n, err := p.push(ctx, owner, claim, append(plan.push, plan.both...))
 			news += n
 			return err
@@ -308,6 +311,14 @@ func (p *Parter) push(ctx context.Context, owner ring.NodeID, claim Claim, refs 
 		p.metrics.pushed.add(len(page), bytes)
 	}
 	return news, nil
+}
+
+// rest pauses after the work of comparing a page of keys.
+func (p *Parter) rest(ctx context.Context, worked time.Duration) error {
+	if pause := partRest(worked, p.opts.Pressure(), p.opts.Streams); pause > 0 {
+		return sleep(ctx, pause)
+	}
+	return ctx.Err()
 }
 
 // pause is between two drops. It ends with ctx.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"time"
 
 	"starling/ring"
 	"starling/store/object"
@@ -38,12 +37,17 @@ type ServerOptions struct {
 	// Pressure says how busy this node is with requests of clients: 0 idle, 1
 	// as busy as it may be. May be nil: always idle.
 	Pressure func() float64
+	// BytesPerSecond is what the pace of pages goes by while this node has
+	// requests of clients: an eighth of it, down to a tenth the busier it is,
+	// where each object counts for some KiB more than its bytes. 0 is
+	// [DefaultTransferBytesPerSecond].
+	BytesPerSecond int64
 }
 
 // Server is the owner's side of filling a partition.
 type Server struct {
-	opts  ServerOptions
-	labor *labor
+	opts ServerOptions
+	toll *toll
 }
 
 var _ Source = (*Server)(nil)
@@ -53,7 +57,11 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if o.Self.IsZero() || o.Views == nil || o.Store == nil || o.Copies == nil {
 		return nil, errors.New("antientropy: Self, Views, Store and Copies must be set")
 	}
-	return &Server{opts: o, labor: newLabor(sendShare, transferPressure(o.Pressure))}, nil
+	if o.BytesPerSecond < 0 {
+		return nil, errors.New("antientropy: BytesPerSecond is below zero")
+	}
+	setDefault(&o.BytesPerSecond, DefaultTransferBytesPerSecond)
+	return &Server{opts: o, toll: newToll(o.BytesPerSecond, transferPressure(o.Pressure))}, nil
 }
 
 // HandleConfirm answers the claims whose stamp is this node's own, of partitions
@@ -75,41 +83,43 @@ func (s *Server) HandleConfirm(_ context.Context, claims []Claim) ([]Claim, erro
 // node has requests of clients, it waits before it answers, so that its part in
 // all transfers together stays small.
 func (s *Server) HandlePull(ctx context.Context, req PullRequest) (PullPage, error) {
-	began := time.Now()
-	page, err := s.pull(ctx, req)
+	page, toll, err := s.pull(ctx, req)
 	if err != nil {
 		return page, err
 	}
-	return page, s.labor.rest(ctx, time.Since(began))
+	return page, s.toll.pay(ctx, toll)
 }
 
-func (s *Server) pull(ctx context.Context, req PullRequest) (PullPage, error) {
-	limit := int(min(max(req.MaxBytes, MinPageBytes), MaxPageBytes))
-	var page PullPage
+// pull reads a page, and says what it counts for.
+func (s *Server) pull(ctx context.Context, req PullRequest) (page PullPage, toll int, err error) {
+	limit, most := int(min(max(req.MaxBytes, MinPageBytes), MaxPageBytes)), s.toll.limit()
+	bytes := 0
 	after := req.After
 	for _, c := range req.Claims {
 		if pl, ok := s.placement(c.Partition); !ok || pl.Stamp != c.Stamp || !contains(pl.Owners, s.opts.Self) {
 			if page.Done > 0 {
-				return page, nil
+				break
 			}
-			return PullPage{}, fmt.Errorf("%w: partition %d", ErrRefused, c.Partition)
+			return PullPage{}, 0, fmt.Errorf("%w: partition %d", ErrRefused, c.Partition)
 		}
 		for e, err := range s.opts.Store.Scan(c.Partition, after) {
 			if err != nil {
-				return PullPage{}, fmt.Errorf("antientropy: partition %d: %w", c.Partition, err)
+				return PullPage{}, 0, fmt.Errorf("antientropy: partition %d: %w", c.Partition, err)
 			}
-			if limit -= e.Object.Size(); limit < 0 && len(page.Entries) > 0 {
-				return page, nil
+			size := e.Object.Size()
+			if n := len(page.Entries); n > 0 && (bytes+size > limit || s.toll.of(bytes+size, n+1) > most) {
+				return page, s.toll.of(bytes, n), nil
 			}
+			bytes += size
 			page.Entries = append(page.Entries, e)
 		}
 		page.Done++
 		after = object.Ref{}
-		if limit <= 0 || ctx.Err() != nil {
+		if bytes >= limit || ctx.Err() != nil {
 			break
 		}
 	}
-	return page, ctx.Err()
+	return page, s.toll.of(bytes, len(page.Entries)), ctx.Err()
 }
 
 // HandleSizes answers estimates of what this node holds, whoever owns it.

@@ -45,8 +45,8 @@ type crew struct {
 }
 
 func newCrew(f *Filler, p *plan) *crew {
-	c := &crew{f: f, lost: map[ring.NodeID]bool{},
-		differ: differ{f.opts.Self, f.opts.Replicas, f.opts.Store, f.opts.CallTimeout}}
+	c := &crew{f: f, lost: map[ring.NodeID]bool{}}
+	c.differ = differ{f.opts.Self, f.opts.Replicas, f.opts.Store, f.opts.CallTimeout, c.restFor}
 	for _, n := range p.ready() {
 		part := &part{Claim: Claim{Partition: n, Stamp: p.stamps[n]}, confirmed: p.confirmed[n], filling: f.fill.of(n)}
 		part.under(part.Stamp)
@@ -271,10 +271,15 @@ func (c *crew) rest(ctx context.Context, bytes int, worked time.Duration) error 
 	if err := c.f.pace.pay(ctx, bytes); err != nil {
 		return err
 	}
+	return c.restFor(ctx, worked)
+}
+
+// restFor pauses for work that was done here.
+func (c *crew) restFor(ctx context.Context, worked time.Duration) error {
 	if pause := transferRest(worked, c.f.opts.Pressure(), c.f.opts.Streams); pause > 0 {
 		return sleep(ctx, pause)
 	}
-	return nil
+	return ctx.Err()
 }
 
 // goOn has another round follow this one.

@@ -19,6 +19,8 @@ type differ struct {
 	peers   ReplicaPeers
 	store   ReplicaStore
 	timeout time.Duration // of one request
+	// rest pauses for work of some length that was done here.
+	rest func(ctx context.Context, worked time.Duration) error
 }
 
 // call runs one request to a peer. What is wrong with it is errPeer, unless it
@@ -82,6 +84,7 @@ const salts = 2
 // The owner's keys of a page are listed before ship reads an object here. The
 // safety of giving up a copy rests on that order; see the package comment.
 func (d *differ) pass(ctx context.Context, owner ring.NodeID, claim Claim, ship func(context.Context, *keyPlan) error) error {
+	began := time.Now()
 	tree, err := readTree(d.store, claim.Partition)
 	if err != nil {
 		return fmt.Errorf("antientropy: partition %d: %w", claim.Partition, err)
@@ -89,6 +92,9 @@ func (d *differ) pass(ctx context.Context, owner ring.NodeID, claim Claim, ship 
 	const everywhere = 1<<merkle.Fanout - 1
 	req := KeysRequest{Claim: claim, Salt: rand.Uint64(), Inner: everywhere, MaxKeys: MaxKeysPage}
 	req.Leaves = tree.LeafDigests(req.Salt, req.Inner)
+	if err := d.rest(ctx, time.Since(began)); err != nil {
+		return err
+	}
 	for {
 		plan, err := d.plan(ctx, owner, &req)
 		if err != nil {
@@ -118,11 +124,12 @@ func (d *differ) plan(ctx context.Context, owner ring.NodeID, req *KeysRequest) 
 	if err != nil {
 		return keyPlan{}, fmt.Errorf("%w: %w", errPeer, err)
 	}
+	began := time.Now()
 	mine, err := req.mine(ctx, d.store, &page)
 	if err != nil {
 		return keyPlan{}, err
 	}
-	return planKeys(mine, theirs), nil
+	return planKeys(mine, theirs), d.rest(ctx, time.Since(began))
 }
 
 // fetch gets the leading objects of a list from an owner, and checks that there

@@ -2,6 +2,7 @@ package antientropy
 
 import (
 	"context"
+	"math"
 	"runtime"
 	"time"
 
@@ -13,14 +14,23 @@ const (
 	// a tenth of what was set. A cluster may be grown because it is busy, and has
 	// to get there.
 	fullPressure = 0.8418
-	// sendShare is the part of an owner's processors that all that it sends may
-	// take while it has requests of clients. To take a page in is three to
-	// four times the work, which may be done by the same machine.
-	sendShare = 0.02
 	// transferShare is the part of all processors that the streams together may
 	// work while there are requests of clients, and leastTransferShare that at the
 	// highest pressure.
 	transferShare, leastTransferShare = 0.06, 0.012
+	// partShare and leastPartShare are the same for comparing old copies.
+	partShare, leastPartShare = 0.03, 0.006
+	// tollShare is the part of its rate at which an owner sends while it has
+	// requests of clients, and leastToll that at the highest pressure.
+	tollShare, leastToll = 0.125, 0.1
+	// objectToll is what an object counts for besides its bytes, on one processor:
+	// to merge a small one is work for indexes and logs, not for the network.
+	objectToll = 16 << 10
+	// tollPages is how many pages an owner sends in a second, while it has
+	// requests, at least: they become as small as that asks for.
+	tollPages = 16
+	// maxToll bounds the wait for one page, far below the time of a call.
+	maxToll = 2 * time.Second
 )
 
 // transferPressure is the pressure as transfers see it; nil is always idle.
@@ -43,32 +53,51 @@ func transferRest(worked time.Duration, pressure float64, streams int) time.Dura
 	return restKeeping(worked, pressure, streamShare(transferShare, streams), streamShare(leastTransferShare, streams))
 }
 
-// labor keeps the work of concurrent requests within a part of the processors.
-type labor struct {
-	part     float64
-	pressure func() float64
-	line     line // of microseconds
+// partRest is the same for one of so many old copies that are compared at once.
+func partRest(worked time.Duration, pressure float64, streams int) time.Duration {
+	return restKeeping(worked, pressure, streamShare(partShare, streams), streamShare(leastPartShare, streams))
 }
 
-func newLabor(part float64, pressure func() float64) *labor {
-	return &labor{part: part, pressure: pressure, line: newLine()}
+// toll is the pace of an owner that sends. What it takes to read a page is the
+// least of it: whoever gets the page does several times that work, and may
+// share a machine, or the disks, with the owner. So it is bytes and objects that are
+// counted, not the owner's own work.
+type toll struct {
+	bytesPerSecond int64
+	pressure       func() float64
+	line           line
 }
 
-// rest waits for as long as the others need after work that took so long, at
-// most [maxRest]. A node without requests does not wait. Its error is that of
-// ctx.
-func (l *labor) rest(ctx context.Context, worked time.Duration) error {
-	if l.pressure() <= 0 {
-		return nil
+func newToll(bytesPerSecond int64, pressure func() float64) *toll {
+	return &toll{bytesPerSecond: bytesPerSecond, pressure: pressure, line: newLine()}
+}
+
+// of is what a page of some objects counts for.
+func (t *toll) of(bytes, objects int) int {
+	return bytes + objects*objectToll/runtime.GOMAXPROCS(0)
+}
+
+// limit is what a page may count for. An owner without requests has no limit.
+func (t *toll) limit() int {
+	if t.pressure() <= 0 {
+		return math.MaxInt
 	}
-	bounded, cancel := context.WithTimeout(ctx, maxRest)
+	return int(t.rate() / tollPages)
+}
+
+// pay waits until the rate allows what a page counts for, at most [maxToll].
+// An owner without requests does not wait. Its error is that of ctx.
+func (t *toll) pay(ctx context.Context, amount int) error {
+	if t.pressure() <= 0 {
+		return ctx.Err()
+	}
+	bounded, cancel := context.WithTimeout(ctx, maxToll)
 	defer cancel()
-	_ = l.line.take(bounded, worked.Microseconds(), l.rate) // it may be as long as it is
+	_ = t.line.take(bounded, int64(amount), t.rate) // it may be as long as it is
 	return ctx.Err()
 }
 
-// rate is in microseconds of work a second.
-func (l *labor) rate() float64 {
-	f := pace.Yielding(l.pressure())
-	return l.part * max(f*f, leastTransferShare/transferShare) * float64(runtime.GOMAXPROCS(0)) * float64(time.Second/time.Microsecond)
+func (t *toll) rate() float64 {
+	f := pace.Yielding(t.pressure())
+	return float64(t.bytesPerSecond) * max(tollShare*f*f, leastToll)
 }

@@ -153,6 +153,7 @@ await_exit() { # SECONDS I...
       sleep 0.1
     done
     rm -f "$(node_dir "$i")/pid"
+    await_free_ports "$i"
   done
 }
 
@@ -177,9 +178,20 @@ port_owner() { # PORT
   fi
 }
 
+ports() { printf '%s\n' "$(http_port "$1")" "$(rpc_port "$1")" "$(gossip_port "$1")"; }
+
+# await_free_ports waits a little for the ports of a node that has ended: its
+# process can have no command line any more while its sockets are still open.
+await_free_ports() { # I
+  local end=$((SECONDS + 2)) port
+  for port in $(ports "$1"); do
+    while listening "$port" && [ $SECONDS -lt $end ]; do sleep 0.05; done
+  done
+}
+
 require_free_ports() { # I
   local port
-  for port in $(http_port "$1") $(rpc_port "$1") $(gossip_port "$1"); do
+  for port in $(ports "$1"); do
     if listening "$port"; then
       fail "n$1 needs port $port, which $(port_owner "$port") has. End it, or choose other ports with STARLING_PORT_BASE."
     fi

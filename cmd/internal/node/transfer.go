@@ -26,6 +26,7 @@ func (n *Node) assembleTransfer() (err error) {
 	pressure := func() float64 { return n.api.Pressure() } // which is made later
 	n.source, err = antientropy.NewServer(antientropy.ServerOptions{
 		Self: n.id, Views: n.coord, Store: n.store, Copies: copies{n.store}, Pressure: pressure,
+		BytesPerSecond: n.cfg.TransferBytesPerSecond,
 	})
 	if err != nil {
 		return err

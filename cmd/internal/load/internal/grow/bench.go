@@ -13,6 +13,9 @@ import (
 const (
 	goalRefused    = 0.1 // percent of requests answered 503, at most
 	goalThroughput = 0.7 // of that before, while partitions move
+	leastShare     = 0.7 // of an even share, the ring's bounds
+	mostShare      = 1.1
+	startNodes     = 3
 	maxNodes       = 9
 	pollInterval   = 250 * time.Millisecond
 	checkWithin    = 30 * time.Second
@@ -24,6 +27,7 @@ type bench struct {
 	cluster *lab.Cluster
 	clients *load.Clients
 	rows    []row
+	nodes   int      // that there are
 	facts   []string // that the report tells
 	missed  []string // goals
 }
@@ -35,10 +39,12 @@ type row struct {
 	// mishaps: processes were killed, so that requests may fail otherwise than
 	// with 503.
 	mishaps bool
+	// turn: one of several windows of the same kind, whose median is judged.
+	turn bool
 }
 
 func newBench(ctx context.Context, o options) (*bench, error) {
-	c, err := lab.Open(ctx, o.script, 3)
+	c, err := lab.Open(ctx, o.script, startNodes)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +57,7 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 		Endpoints: all, Bucket: "grow", Clients: o.clients, KeysEach: max(1, o.keys/o.clients), ValueBytes: o.bytes,
 		Strict: true, Seed: 1, Timeout: 5 * time.Second,
 	})
-	return &bench{opts: o, cluster: c, clients: clients}, err
+	return &bench{opts: o, nodes: startNodes, cluster: c, clients: clients}, err
 }
 
 // endpointsOf lists the endpoints of all nodes that the script can start, by
@@ -113,10 +119,11 @@ func (b *bench) change(ctx context.Context, name string, mishaps bool, f func(co
 	from := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, b.opts.patience)
 	defer cancel()
-	if err := f(ctx); err != nil {
+	err := f(ctx)
+	b.rows = append(b.rows, row{Window: load.Window{Name: name, From: from, Till: time.Now()}, mishaps: mishaps})
+	if err != nil {
 		return err
 	}
-	b.rows = append(b.rows, row{Window: load.Window{Name: name, From: from, Till: time.Now()}, mishaps: mishaps})
 	b.tell("%s: %.1f s", name, time.Since(from).Seconds())
 	return nil
 }

@@ -27,15 +27,17 @@ type options struct {
 	phases               string
 	steady               time.Duration
 	patience             time.Duration
+	turns                int
 	clients, keys, bytes int
 }
 
 func main() {
 	var o options
 	flag.StringVar(&o.script, "script", "deploy/local/cluster.sh", "the script that runs the cluster")
-	flag.StringVar(&o.phases, "phases", "grow,shrink,replace,three", "what to do, in this order")
+	flag.StringVar(&o.phases, "phases", "grow,turns,shrink,replace,three", "what to do, in this order")
 	flag.DurationVar(&o.steady, "steady", 10*time.Second, "time measured while nothing changes")
 	flag.DurationVar(&o.patience, "patience", 10*time.Minute, "the longest that a change may take")
+	flag.IntVar(&o.turns, "turns", 5, "pairs of windows with and without a transfer")
 	flag.IntVar(&o.clients, "connections", 16, "requests under way at once")
 	flag.IntVar(&o.keys, "keys", 100_000, "keys in all")
 	flag.IntVar(&o.bytes, "value-bytes", 1024, "bytes of a value")
@@ -57,7 +59,7 @@ func run(ctx context.Context, o options) error {
 	}
 	defer b.clients.Close()
 	phases := map[string]func(context.Context) error{
-		"grow": b.grow, "shrink": b.shrink, "replace": b.replace, "three": b.three,
+		"grow": b.grow, "turns": b.turns, "shrink": b.shrink, "replace": b.replace, "three": b.three,
 	}
 	if err := b.fill(ctx); err != nil {
 		return err
@@ -65,7 +67,7 @@ func run(ctx context.Context, o options) error {
 	for name := range strings.SplitSeq(o.phases, ",") {
 		phase, ok := phases[name]
 		if !ok {
-			return fmt.Errorf("phase %q: grow, shrink, replace and three are there", name)
+			return fmt.Errorf("phase %q: grow, turns, shrink, replace and three are there", name)
 		}
 		if err := b.under(ctx, phase); err != nil {
 			b.report(os.Stdout)

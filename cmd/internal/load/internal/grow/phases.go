@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,15 +28,48 @@ func (b *bench) grow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	b.nodes = 5
 	if err := b.change(ctx, "old copies go", false, b.awaitNoOldCopies); err != nil {
+		return err
+	}
+	if err := b.balance(ctx); err != nil {
 		return err
 	}
 	return b.steady(ctx, "five nodes")
 }
 
+// balance holds the members' shares of the partitions against the bounds of
+// the ring.
+func (b *bench) balance(ctx context.Context) error {
+	doc, err := b.askCluster(ctx, 1)
+	if err != nil {
+		return err
+	}
+	var shares []int
+	sum := 0
+	for _, m := range doc.Members {
+		if m.State == "active" {
+			shares = append(shares, m.Settled)
+			sum += m.Settled
+		}
+	}
+	if len(shares) == 0 {
+		return errors.New("no member is active")
+	}
+	slices.Sort(shares)
+	even := float64(sum) / float64(len(shares))
+	least, most := float64(shares[0])/even, float64(shares[len(shares)-1])/even
+	b.tell("balance of %d nodes: %.2f to %.2f of an even share of the partitions", len(shares), least, most)
+	if least < leastShare || most > mostShare {
+		b.miss("shares of %.2f to %.2f, wanted %.2f to %.2f", least, most, leastShare, mostShare)
+	}
+	return nil
+}
+
 // shrink has two of five nodes leave at once; one of them is killed half-way
 // and goes on when it is started again.
 func (b *bench) shrink(ctx context.Context) error {
+	b.nodes = 3
 	return b.change(ctx, "n4 and n5 leave, n4 is killed half-way", true, func(ctx context.Context) error {
 		errs := make(chan error, 2)
 		for _, i := range []int{4, 5} {
@@ -55,6 +89,34 @@ func (b *bench) shrink(ctx context.Context) error {
 		}
 		return errors.Join(<-errs, <-errs, b.awaitSettled(ctx, 1, 3))
 	})
+}
+
+// turns replaces the last node again and again, and measures the time before
+// each and while the new one is filled: with as many processes, and as many
+// copies of a write, on this machine as before. What differs is the transfer.
+func (b *bench) turns(ctx context.Context) error {
+	for range b.opts.turns {
+		if err := b.steady(ctx, fmt.Sprintf("%d nodes", b.nodes)); err != nil {
+			return err
+		}
+		err := b.change(ctx, fmt.Sprintf("n%d is filled again", b.nodes), true, func(ctx context.Context) error {
+			if err := b.cluster.Node(ctx, "kill", b.nodes); err != nil {
+				return err
+			}
+			if err := b.cluster.Node(ctx, "wipe", b.nodes); err != nil {
+				return err
+			}
+			if err := b.cluster.Node(ctx, "replace", b.nodes); err != nil {
+				return err
+			}
+			return b.awaitSettled(ctx, 1, b.nodes)
+		})
+		if err != nil {
+			return err
+		}
+		b.rows[len(b.rows)-1].turn = true
+	}
+	return nil
 }
 
 // replace kills a node for good and has a fresh one take its place; then the
@@ -116,6 +178,7 @@ func (b *bench) three(ctx context.Context) error {
 		if err := b.post(ctx, b.endpoint(2)+"/v1/cluster/remove", `{"node":"n6"}`); err != nil {
 			return err
 		}
+		b.nodes = 5
 		return b.awaitSettled(ctx, 1, 5)
 	})
 }
