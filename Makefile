@@ -59,6 +59,11 @@ bench-faults: build ## load five nodes while one is killed, paused, slowed; prin
 .PHONY: bench-grow
 bench-grow: build ## join, leave, replace and remove nodes under load; check every read and every acknowledged write
 	deploy/local/grow.sh
+
+.PHONY: bench-import
+bench-import: build ## import 200,000 lines, and put them one a request, in turns; print the ratio
+	deploy/local/import.sh
+
 .PHONY: bench-converge
 bench-converge: build ## change keys while one of five nodes is away; print how all become equal, and at what cost
 	deploy/local/converge.sh

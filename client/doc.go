@@ -16,6 +16,10 @@
 // [Options.Resolve] merge siblings, calls a function that makes the new value
 // of the old one, and writes the result with the context of the read.
 //
+// # Keys
+//
+// [Client.Keys] ranges over the keys of a bucket in byte order, page by page.
+//
 // # The cluster
 //
 // [Client.Cluster], [Client.Explain], [Client.Hints], [Client.ReplayHints],

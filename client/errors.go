@@ -42,16 +42,18 @@ func (e *NotFoundError) Is(target error) bool { return target == ErrNotFound }
 
 // Error is the failure of a call that was sent at least once.
 type Error struct {
-	// Op is "get", "put", "delete", "explain", "cluster", "hints", "replay",
+	// Op is "get", "put", "delete", "keys", "batch", "explain", "cluster", "hints", "replay",
 	// "convergence", "repair", "repair-status", "leave", "remove", "replace",
-	// "plan" or "safe-to-stop".
+	// "plan", "safe-to-stop", "buckets", "bucket", "create-bucket" or
+	// "drop-bucket".
 	Op string
-	// Bucket and Key are empty for a call that is about no key.
+	// Bucket and Key are empty for a call that is about no key, Key alone for a
+	// batch as a whole.
 	Bucket, Key string
 	// Attempts is how often the request was sent.
 	Attempts int
 	// MaybeApplied is set when an attempt of a write, or of a change of the
-	// members, may have taken effect.
+	// members or of a bucket, may have taken effect.
 	// When it is not set, nothing has happened.
 	MaybeApplied bool
 	// Err is the last attempt's error: a [*Problem] where the server
@@ -63,7 +65,10 @@ type Error struct {
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("client: " + e.Op)
-	if e.Bucket != "" {
+	switch {
+	case e.Bucket != "" && e.Key == "":
+		b.WriteString(" " + e.Bucket)
+	case e.Bucket != "":
 		fmt.Fprintf(&b, " %s/%q", e.Bucket, e.Key)
 	}
 	if e.Attempts > 1 {

@@ -143,45 +143,60 @@ func (a *answer) value(resolve Resolver) (*Value, error) {
 	return v, nil
 }
 
+// siblingJSON is one value of a 300, or in the answer to a batch.
+type siblingJSON struct {
+	Dot         string            `json:"dot"`
+	ContentType string            `json:"content_type"`
+	Meta        map[string]string `json:"meta"`
+	Modified    string            `json:"modified"`
+	ExpiresAt   string            `json:"expires_at"`
+	Encoding    string            `json:"encoding"`
+	Value       string            `json:"value"`
+}
+
+func (s *siblingJSON) sibling() (Sibling, error) {
+	data := []byte(s.Value)
+	switch s.Encoding {
+	case "utf-8":
+	case "base64":
+		var err error
+		if data, err = base64.StdEncoding.DecodeString(s.Value); err != nil {
+			return Sibling{}, fmt.Errorf("siblings: %w", err)
+		}
+	default:
+		return Sibling{}, fmt.Errorf("siblings: unknown encoding %q", s.Encoding)
+	}
+	return Sibling{
+		Dot: s.Dot, Data: data, ContentType: s.ContentType, Meta: lowerNames(s.Meta),
+		Modified: readTime(s.Modified), Expires: readTime(s.ExpiresAt),
+	}, nil
+}
+
 // readSiblings reads the JSON body of a 300.
 func (v *Value) readSiblings(body []byte) error {
 	var doc struct {
-		Context  string `json:"context"`
-		Siblings []struct {
-			Dot         string            `json:"dot"`
-			ContentType string            `json:"content_type"`
-			Meta        map[string]string `json:"meta"`
-			Modified    string            `json:"modified"`
-			ExpiresAt   string            `json:"expires_at"`
-			Encoding    string            `json:"encoding"`
-			Value       string            `json:"value"`
-		} `json:"siblings"`
+		Context  string        `json:"context"`
+		Siblings []siblingJSON `json:"siblings"`
 	}
 	if err := json.Unmarshal(body, &doc); err != nil {
 		return fmt.Errorf("siblings: %w", err)
 	}
-	if len(doc.Siblings) < 2 {
-		return fmt.Errorf("siblings: the answer has %d of them", len(doc.Siblings))
-	}
 	if v.Context == "" {
 		v.Context = doc.Context
 	}
-	for _, s := range doc.Siblings {
-		data := []byte(s.Value)
-		switch s.Encoding {
-		case "utf-8":
-		case "base64":
-			var err error
-			if data, err = base64.StdEncoding.DecodeString(s.Value); err != nil {
-				return fmt.Errorf("siblings: %w", err)
-			}
-		default:
-			return fmt.Errorf("siblings: unknown encoding %q", s.Encoding)
+	return v.setSiblings(doc.Siblings)
+}
+
+func (v *Value) setSiblings(docs []siblingJSON) error {
+	if len(docs) < 2 {
+		return fmt.Errorf("siblings: the answer has %d of them", len(docs))
+	}
+	for i := range docs {
+		s, err := docs[i].sibling()
+		if err != nil {
+			return err
 		}
-		v.Siblings = append(v.Siblings, Sibling{
-			Dot: s.Dot, Data: data, ContentType: s.ContentType, Meta: lowerNames(s.Meta),
-			Modified: readTime(s.Modified), Expires: readTime(s.ExpiresAt),
-		})
+		v.Siblings = append(v.Siblings, s)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"starling/coordinator/quorum"
 	"starling/ring"
+	"starling/store/bucket"
 	"starling/store/object"
 	"starling/store/version"
 )
@@ -20,9 +21,16 @@ import (
 // Store is this node's replica of every partition it has.
 type Store interface {
 	Get(ref object.Ref) (object.Object, error)
-	Put(ref object.Ref, c version.Context, s object.Sibling) (object.Written, error)
+	// Update puts what make makes of the stored object, in one atomic step of
+	// the key. A put whose operation is stored already is answered by that.
+	Update(ref object.Ref, op object.OpID, make Make) (object.Written, error)
 	Merge(ref object.Ref, o object.Object) (object.Written, error)
 }
+
+// Make makes what a put writes of the object that a replica holds and the dot
+// that the put gets: the context that it supersedes by, and the sibling. It may
+// run more than once, and changes and keeps nothing of the object.
+type Make = func(o object.Object, dot version.Dot) (version.Context, object.Sibling, error)
 
 // Membership knows the other members.
 type Membership interface {
@@ -39,6 +47,8 @@ type Options struct {
 	Store      Store
 	Peers      Peers
 	Membership Membership
+	// Batches carries requests of batches together; nil: each goes alone.
+	Batches BatchPeers
 	// Hints keeps writes for replicas that are down; nil: quorums are strict.
 	Hints Hints
 	// Probes pings peers that are down and asks members how they are; nil:
@@ -110,23 +120,28 @@ type Coordinator struct {
 	metrics *metrics
 
 	// gate is held for reading while a placement is compared and a copy
-	// applied, for writing while the view changes (invariant 1).
-	gate sync.RWMutex
-	view atomic.Pointer[ring.View]
+	// applied, for writing while the view or the buckets change (invariants 1
+	// and 11).
+	gate    sync.RWMutex
+	view    atomic.Pointer[ring.View]
+	buckets atomic.Pointer[bucket.Registry]
 
-	peers    sync.Map      // ring.NodeID → *peer
-	turn     atomic.Uint32 // rotates among equally good peers
-	hedges   hedges
-	draining atomic.Bool
-	pulse    pulse
-	drops    atomic.Uint64 // copies that were dropped, or are being; see readCopy
-	repairs  chan repair
-	tasks    tasks
+	peers       sync.Map      // ring.NodeID → *peer
+	turn        atomic.Uint32 // rotates among equally good peers
+	hedges      hedges
+	draining    atomic.Bool
+	pulse       pulse
+	drops       atomic.Uint64 // copies that were dropped, or are being; see readCopy
+	repairs     chan repair
+	batches     batches
+	compactions compactions
+	tasks       tasks
 }
 
 var (
-	_ Replica   = (*Coordinator)(nil)
-	_ Diagnosis = (*Coordinator)(nil)
+	_ Replica      = (*Coordinator)(nil)
+	_ BatchReplica = (*Coordinator)(nil)
+	_ Diagnosis    = (*Coordinator)(nil)
 )
 
 // New makes a coordinator that answers [ErrNotReady] until it has a view.
@@ -140,6 +155,11 @@ func New(o Options) (*Coordinator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("coordinator: metrics: %w", err)
 	}
+	batched, err := newBatchMetrics(o.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("coordinator: metrics: %w", err)
+	}
+	c.batches = newBatches(batched)
 	return c, nil
 }
 

@@ -11,8 +11,14 @@
 //     replica that was known to have missed it has a hint on disk; a refused put ([ErrStaleRing],
 //     [ErrNotReady], [ErrUnreachable], a store's refusal before any copy was
 //     made) left nothing behind; everything else says MaybeApplied.
+//   - A get or put of a bucket that this node, or a replica that it heard from
+//     in time, knows to be gone answers [ErrGone]; this node knows it then too,
+//     unless it could not exchange maps with that replica.
 //   - A get that returns nil merged R copies, of owners or of fallbacks that
 //     hold something, and is not older than the session context it was given.
+//   - A page of keys that [Lister.List] gives lacks no key that R owners of its
+//     partition, as many as the request says, show when they are merged, up to
+//     where it says that it ends. It takes a bounded amount of work; see list.go.
 //   - [Coordinator.Deliver] returns nil only when the object is durable at every
 //     node that its hint is for, [Coordinator.Move] only when it is durable there
 //     or in the hint of another member.
@@ -57,6 +63,10 @@
 //  10. What a read answers of this node's copy was read while the placement it
 //     was asked under was in force, and no drop of a copy was under way. See
 //     drop.go.
+//  11. Nothing is written, here or in a hint, to a bucket that this node knows to
+//     be gone: the bucket is looked up under the same gate as the stamp. So once
+//     [Coordinator.SetBuckets] has returned, no row of such a bucket comes to be
+//     here any more. See buckets.go.
 //
 // Sections 4.4 to 4.6 of the Dynamo paper (DeCandia et al., 2007) describe
 // the scheme, hinted handoff included; the put's dotted version vectors are those of Preguiça et al.,

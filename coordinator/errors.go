@@ -14,6 +14,10 @@ var (
 	// ErrStaleRing: the sender placed the key by another ring than ours.
 	// Nothing happened; exchange maps and try again.
 	ErrStaleRing = errors.New("coordinator: placement differs from this node's ring")
+	// ErrGone: the bucket was dropped, and this is the name of its objects up
+	// to then. It is true for ever. What the request may have left behind is
+	// gone with the bucket; the bucket's next incarnation has another name.
+	ErrGone = errors.New("coordinator: the bucket was dropped")
 	// ErrNotReady: the node has not joined, or is draining. Nothing happened.
 	ErrNotReady = errors.New("coordinator: node is not ready to serve")
 	// ErrOverloaded: a bounded queue is full. Nothing happened.

@@ -86,8 +86,12 @@ func (c *Coordinator) inspect(ctx context.Context, id ring.NodeID, ref object.Re
 	}
 }
 
-// HandleInspect says what this node holds of a key, whoever it belongs to.
+// HandleInspect says what this node holds of a key, whoever it belongs to. Of a
+// bucket that is gone it holds nothing, whatever is yet to be deleted.
 func (c *Coordinator) HandleInspect(_ context.Context, ref object.Ref) (InspectReply, error) {
+	if c.Gone(ref.Bucket) {
+		return InspectReply{}, nil
+	}
 	o, err := c.opts.Store.Get(ref)
 	if err != nil {
 		return InspectReply{}, err

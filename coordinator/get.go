@@ -46,6 +46,7 @@ type get struct {
 	ref     object.Ref
 	pl      ring.Placement
 	sloppy  bool
+	batched bool // its answers come with those to others
 	session version.Vector
 	nodes   []ring.NodeID
 	core    *quorum.Get
@@ -53,7 +54,8 @@ type get struct {
 	local   object.Object // this node's copy, with its hash where it has one
 	have    uint64
 	causes  []ReplicaError
-	late    bool // a node could not answer before the deadline
+	late    bool  // a node could not answer before the deadline
+	gone    error // a replica knows that the bucket was dropped
 	// hedgeAt is when one of the nodes under way will have taken longer than
 	// it almost always does; zero: there is nobody to hedge for.
 	hedgeAt time.Time
@@ -61,10 +63,13 @@ type get struct {
 
 func (c *Coordinator) getOnce(ctx context.Context, req GetRequest) (GetResult, error) {
 	ref, pl, err := c.place(req.Bucket, req.Key)
+	if err == nil {
+		err = c.checkBucket(req.Bucket)
+	}
 	if err != nil {
 		return GetResult{}, err
 	}
-	g := &get{c: c, ref: ref, pl: pl, sloppy: c.sloppy(req.Consistency), session: req.Session.Vector, nodes: pl.Owners}
+	g := &get{c: c, ref: ref, pl: pl, batched: batchOf(ctx) != nil, sloppy: c.sloppy(req.Consistency), session: req.Session.Vector, nodes: pl.Owners}
 	order, usable := c.preferred(pl.Owners, health.Read)
 	cfg := quorum.GetConfig{
 		Owners: len(pl.Owners), Order: order,
@@ -77,12 +82,19 @@ func (c *Coordinator) getOnce(ctx context.Context, req GetRequest) (GetResult, e
 	g.core = quorum.NewGet(cfg)
 	g.events = make(chan getEvent, len(pl.Owners)+maxSpare+1)
 	timeout := g.run(ctx)
+	if g.gone != nil {
+		return GetResult{}, g.gone
+	}
 	switch g.core.Verdict() {
 	case quorum.Done:
 		g.repairStale()
 		return GetResult{Object: g.core.Merged(), Required: cfg.R, Received: g.core.Received(), Hinted: g.core.FromHints()}, nil
 	case quorum.NotVisible:
-		if o, ok := g.searched(ctx); ok {
+		o, ok := g.searched(ctx)
+		if g.gone != nil {
+			return GetResult{}, g.gone
+		}
+		if ok {
 			return GetResult{Object: o, Required: cfg.R, Received: g.core.Received(), Hinted: g.core.FromHints()}, nil
 		}
 		return GetResult{}, fmt.Errorf("%w: %d replicas were asked", ErrNotVisible, g.core.Received())
@@ -108,7 +120,8 @@ func (g *get) fallbacks() []int {
 	return numbers
 }
 
-// run asks nodes until the core has a verdict or ctx ends.
+// run asks nodes until the core has a verdict, the bucket turns out to be gone,
+// or ctx ends.
 func (g *get) run(ctx context.Context) (timeout bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // answers that are no longer needed
@@ -123,7 +136,7 @@ func (g *get) run(ctx context.Context) (timeout bool) {
 	}
 	slow := time.NewTimer(g.untilHedge())
 	defer slow.Stop()
-	for g.core.Verdict() == quorum.Waiting {
+	for g.core.Verdict() == quorum.Waiting && g.gone == nil {
 		select {
 		case e := <-g.events:
 			g.report(e)
@@ -138,7 +151,7 @@ func (g *get) run(ctx context.Context) (timeout bool) {
 		}
 	}
 	timeout = ctx.Err() != nil || g.late
-	if g.core.Verdict() == quorum.Impossible {
+	if g.core.Verdict() == quorum.Impossible && g.gone == nil {
 		drain(ctx, g.events, func() bool { return g.core.Outstanding() > 0 }, g.report)
 	}
 	return timeout
@@ -168,7 +181,7 @@ func (g *get) hedge() {
 // expect notes when a node that is asked now will be slow.
 func (g *get) expect(id ring.NodeID) {
 	after := g.c.readP95(id)
-	if after == 0 || after > g.c.opts.SlowAfter {
+	if after == 0 || after > g.c.opts.SlowAfter || g.batched {
 		after = g.c.opts.SlowAfter
 	}
 	at := time.Now().Add(max(after, leastHedge))
@@ -208,19 +221,14 @@ func (g *get) askMore(ctx context.Context) {
 	}
 }
 
-// read asks one peer; local is the copy that req.Have is the hash of. A refused
-// stamp is handled as in [Coordinator.replicate].
+// read asks one peer; local is the copy that req.Have is the hash of.
 func (g *get) read(ctx context.Context, node int, req ReadRequest, local object.Object) getEvent {
 	to := g.nodes[node]
 	var reply ReadReply
-	ask := func() (err error) {
-		reply, err = g.c.opts.Peers.Read(ctx, to, req)
+	err := g.c.placed(ctx, to, opRead, req.Ref, req.Stamp, func() (err error) {
+		reply, err = g.c.peersFor(ctx).Read(ctx, to, req)
 		return err
-	}
-	err := g.c.timed(ctx, to, opRead, ask)
-	if errors.Is(err, ErrStaleRing) && g.c.refreshed(ctx, to, req.Ref.Partition, req.Stamp) {
-		err = g.c.timed(ctx, to, opRead, ask)
-	}
+	})
 	if err == nil && reply.Same {
 		reply.Object = local
 	}
@@ -230,6 +238,10 @@ func (g *get) read(ctx context.Context, node int, req ReadRequest, local object.
 func (g *get) report(e getEvent) {
 	if e.err == nil {
 		g.core.Reply(e.node, e.copy)
+		return
+	}
+	if errors.Is(e.err, ErrGone) {
+		g.gone = e.err
 		return
 	}
 	g.causes = append(g.causes, ReplicaError{Node: g.nodes[e.node], Err: e.err})

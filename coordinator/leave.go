@@ -27,8 +27,8 @@ func (c *Coordinator) Leaving() bool {
 // Move brings the object of a hint to another member, which keeps it as its own
 // hint for the target: what a node that leaves does with the hints of a target
 // that is down. Where the target keeps the partition no more it is
-// [Coordinator.Deliver]. When it returns nil the object is durable there. It is
-// [ErrUnreachable] where no member that stays is up.
+// [Coordinator.Deliver]. When it returns nil the object is durable there, or of a
+// bucket that is gone. It is [ErrUnreachable] where no member that stays is up.
 func (c *Coordinator) Move(ctx context.Context, target ring.NodeID, ref object.Ref, o object.Object) error {
 	v := c.View()
 	if v == nil {
@@ -38,6 +38,9 @@ func (c *Coordinator) Move(ctx context.Context, target ring.NodeID, ref object.R
 	if !holds(pl, target) {
 		return c.deliverToAll(ctx, ref, pl, o)
 	}
+	if c.Gone(ref.Bucket) {
+		return nil
+	}
 	req := ReplicateRequest{Ref: ref, Stamp: pl.Stamp, Object: o, For: target}
 	var errs []error
 	for _, id := range c.keepers(v, pl) {
@@ -45,7 +48,7 @@ func (c *Coordinator) Move(ctx context.Context, target ring.NodeID, ref object.R
 			break
 		}
 		tryCtx, cancel := context.WithTimeout(ctx, hintTry)
-		err := c.replicate(tryCtx, id, req)
+		err := orGone(c.replicate(tryCtx, id, req))
 		cancel()
 		if err == nil {
 			return nil

@@ -27,7 +27,7 @@ func (s *memStore) Get(ref object.Ref) (object.Object, error) {
 	return s.objects[ref], nil
 }
 
-func (s *memStore) Put(ref object.Ref, c version.Context, sib object.Sibling) (object.Written, error) {
+func (s *memStore) Update(ref object.Ref, op object.OpID, make Make) (object.Written, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail != nil {
@@ -35,13 +35,18 @@ func (s *memStore) Put(ref object.Ref, c version.Context, sib object.Sibling) (o
 	}
 	o := s.objects[ref]
 	for _, have := range o.Siblings {
-		if have.Op == sib.Op {
+		if have.Op == op {
 			return object.Written{Object: o, Dot: have.Dot, Wait: s.wait}, nil
 		}
 	}
 	s.seq++
-	sib.Dot = version.Dot{Actor: s.actor, Seq: s.seq}
-	o, err := o.Update(c, sib, object.Limits{})
+	dot := version.Dot{Actor: s.actor, Seq: s.seq}
+	c, sib, err := make(o, dot)
+	if err != nil {
+		return object.Written{}, err
+	}
+	sib.Dot, sib.Op = dot, op
+	o, err = o.Update(c, sib, object.Limits{})
 	if err != nil {
 		return object.Written{}, err
 	}

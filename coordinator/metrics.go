@@ -14,10 +14,14 @@ const (
 	opRead = iota
 	opReplicate
 	opForward
+	opList
+	opReadBatch
+	opReplicateBatch
+	opForwardBatch
 	numOps
 )
 
-var opNames = [numOps]string{"read", "replicate", "forward"}
+var opNames = [numOps]string{"read", "replicate", "forward", "list", "read_batch", "replicate_batch", "forward_batch"}
 
 // The results that replica requests and failed quorums are counted by.
 const (
@@ -157,6 +161,8 @@ func (m *metrics) failure(op string, err error) error {
 		reason = "hints_full"
 	case errors.Is(err, ErrTooFewOwners):
 		reason = "too_few_owners"
+	case errors.Is(err, ErrGone):
+		reason = "gone"
 	case errors.As(err, &q) && q.Timeout:
 		reason = "timeout"
 	}

@@ -61,11 +61,23 @@ func outcomeOf(ctx context.Context, err error) health.Outcome {
 	}
 }
 
-var classOf = [numOps]health.Class{opRead: health.Read, opReplicate: health.Write, opForward: health.Write}
+// Messages of batches are no reads here: how long many keys take must not move
+// the percentile by which single reads are hedged.
+var classOf = [numOps]health.Class{opRead: health.Read, opReplicate: health.Write, opForward: health.Write, opList: health.List,
+	opReadBatch: health.Write, opReplicateBatch: health.Write, opForwardBatch: health.Write}
 
 // timed runs one request to a peer, counts it, and lets the peer's health
-// learn from it.
+// learn from it. That of an operation of a batch is part of a message, for which
+// that is done.
 func (c *Coordinator) timed(ctx context.Context, to ring.NodeID, op int, call func() error) error {
+	if batchOf(ctx) != nil {
+		return call()
+	}
+	return c.timedAs(ctx, to, op, call)
+}
+
+// timedAs is timed for what is a message of its own.
+func (c *Coordinator) timedAs(ctx context.Context, to ring.NodeID, op int, call func() error) error {
 	p := c.peer(to)
 	start := time.Now()
 	p.mu.Lock()

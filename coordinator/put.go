@@ -8,6 +8,7 @@ import (
 
 	"starling/coordinator/quorum"
 	"starling/ring"
+	"starling/store/bucket/resolve"
 	"starling/store/object"
 )
 
@@ -21,6 +22,7 @@ const (
 	putHinted           // a node of its own keeps the hint
 	putKept             // a node whose copy counts already keeps the hint
 	putHintless         // nobody keeps it
+	putGone             // the bucket was dropped
 )
 
 // putEvent is a report about one replica.
@@ -47,6 +49,7 @@ type put struct {
 	spare    *spareNodes
 	events   chan putEvent
 	causes   []ReplicaError
+	gone     error // a replica knows that the bucket was dropped
 }
 
 func (c *Coordinator) newPut(ref object.Ref, pl ring.Placement, req PutRequest, self int, standsIn bool) *put {
@@ -88,6 +91,9 @@ func (p *put) run(ctx context.Context, write func() (object.Written, error)) (Pu
 		go p.replica(ctx, i, written)
 	}
 	timeout := p.collect(ctx)
+	if p.gone != nil {
+		return PutResult{}, p.gone
+	}
 	if p.core.Verdict() != quorum.Done {
 		need, got := p.core.Lacking()
 		return PutResult{}, &QuorumError{Op: "put", Required: need, Received: got,
@@ -201,6 +207,9 @@ func (p *put) replica(ctx context.Context, i int, w object.Written) {
 			p.events <- putEvent{replica: i, kind: putExcused, cause: ReplicaError{id, err}}
 			p.keepHint(i, w.Object, ReplicaError{})
 			return
+		case errors.Is(err, ErrGone):
+			p.events <- putEvent{replica: i, kind: putGone, cause: ReplicaError{id, err}}
+			return
 		}
 		p.events <- putEvent{replica: i, kind: putFailed, cause: ReplicaError{id, err}}
 	}
@@ -209,15 +218,9 @@ func (p *put) replica(ctx context.Context, i int, w object.Written) {
 	}
 }
 
-// replicate sends a copy to one peer. A peer whose ring is older than ours is
-// brought up to date and asked once more.
+// replicate sends a copy to one peer.
 func (c *Coordinator) replicate(ctx context.Context, to ring.NodeID, req ReplicateRequest) error {
-	send := func() error { return c.opts.Peers.Replicate(ctx, to, req) }
-	err := c.timed(ctx, to, opReplicate, send)
-	if errors.Is(err, ErrStaleRing) && c.refreshed(ctx, to, req.Ref.Partition, req.Stamp) {
-		err = c.timed(ctx, to, opReplicate, send)
-	}
-	return err
+	return c.placed(ctx, to, opReplicate, req.Ref, req.Stamp, func() error { return c.peersFor(ctx).Replicate(ctx, to, req) })
 }
 
 // refreshed exchanges maps with a peer that refused a stamp, and reports
@@ -248,13 +251,14 @@ func (p *put) own(i int, w object.Written) {
 // the answers still under way, so that its error says who holds the write.
 const stragglersWait = 50 * time.Millisecond
 
-// collect feeds events to the core until it has a verdict or ctx ends.
+// collect feeds events to the core until it has a verdict, the bucket turns out
+// to be gone, or ctx ends.
 func (p *put) collect(ctx context.Context) (timeout bool) {
 	report := func(e putEvent) {
 		p.report(e)
 		timeout = timeout || e.cause.Err != nil && (ctx.Err() != nil || errors.Is(e.cause.Err, context.DeadlineExceeded))
 	}
-	for p.core.Verdict() == quorum.Waiting {
+	for p.core.Verdict() == quorum.Waiting && p.gone == nil {
 		select {
 		case e := <-p.events:
 			report(e)
@@ -262,7 +266,7 @@ func (p *put) collect(ctx context.Context) (timeout bool) {
 			return true
 		}
 	}
-	if p.core.Verdict() == quorum.Impossible {
+	if p.core.Verdict() == quorum.Impossible && p.gone == nil {
 		drain(ctx, p.events, p.core.Unheard, report)
 	}
 	return timeout
@@ -286,6 +290,8 @@ func (p *put) report(e putEvent) {
 		p.holders[e.replica] = e.holder
 	case putHintless:
 		p.core.NoHint(e.replica)
+	case putGone:
+		p.gone = e.cause.Err
 	}
 	if e.cause.Err != nil {
 		p.causes = append(p.causes, e.cause)
@@ -309,7 +315,7 @@ func drain[E any](ctx context.Context, events <-chan E, more func() bool, report
 
 func (p *put) result(w object.Written) PutResult {
 	res := PutResult{
-		Context: w.Object.Reply(p.req.Context, w.Dot), Dot: w.Dot, ModifiedMS: p.req.Sibling.ModifiedMS,
+		Context: resolve.Reply(w.Object, p.req.Context, w.Dot, p.req.Sibling.Value), Dot: w.Dot, ModifiedMS: p.req.Sibling.ModifiedMS,
 		Required: p.core.Required(), Coordinator: p.c.opts.Self, Replicas: make([]Receipt, len(p.replicas)),
 	}
 	for i, id := range p.replicas {
@@ -325,6 +331,9 @@ func (p *put) result(w object.Written) PutResult {
 			r.Outcome = OutcomeFailed
 		}
 		res.Replicas[i] = r
+	}
+	if p.req.Increment {
+		res.Count, _ = resolve.Count(w.Object, p.c.nowMS()) // it was in range when it was written
 	}
 	for _, s := range w.Object.Siblings {
 		if s.Dot == w.Dot { // a repeated put was stamped by its first try

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"starling/ring"
@@ -57,11 +58,9 @@ func (c *Coordinator) repair(ctx context.Context, r repair) {
 	defer cancel()
 	req := ReplicateRequest{Ref: r.ref, Stamp: r.stamp, Object: r.merged}
 	for _, id := range r.owners {
-		var err error
-		if id == c.opts.Self {
-			err = c.HandleReplicate(ctx, req)
-		} else {
-			err = c.replicate(ctx, id, req)
+		err := c.replicateTo(ctx, id, req)
+		if errors.Is(err, ErrGone) {
+			return // nothing of it is to be anywhere
 		}
 		if err != nil {
 			c.metrics.repairsFailed.Inc()

@@ -43,25 +43,32 @@ func (c *Coordinator) read(ref object.Ref, pl ring.Placement, hints bool) (o obj
 // HandleReplicate merges an object into this node's copy, or into its hint for
 // the replica that it is to stand in for, and returns when the result is durable.
 func (c *Coordinator) HandleReplicate(_ context.Context, req ReplicateRequest) error {
-	if req.For != (ring.NodeID{}) && req.For != c.opts.Self {
-		return c.takeHint(req)
-	}
-	w, err := c.Apply(req.Ref, req.Stamp, req.Object)
+	w, err := c.receive(req)
 	if err != nil {
 		return err
 	}
 	return durable(w)
 }
 
+// receive is HandleReplicate without the wait for the result to be durable.
+func (c *Coordinator) receive(req ReplicateRequest) (object.Written, error) {
+	if req.For != (ring.NodeID{}) && req.For != c.opts.Self {
+		return c.takeHint(req)
+	}
+	return c.Apply(req.Ref, req.Stamp, req.Object)
+}
+
 // Apply merges an object into this node's copy while the view in force still has
 // this stamp, which must have been read before the object was. It is
-// [ErrStaleRing] otherwise. The caller waits for the result to be durable.
+// [ErrStaleRing] otherwise, and [ErrGone] for a bucket that was dropped. The
+// caller waits for the result to be durable.
 func (c *Coordinator) Apply(ref object.Ref, stamp uint64, o object.Object) (object.Written, error) {
 	return c.apply(ref, stamp, func() (object.Written, error) { return c.opts.Store.Merge(ref, o) })
 }
 
 // Under runs do while the view in force has this stamp; it is [ErrStaleRing]
-// otherwise. do must not call the coordinator.
+// otherwise, and [ErrGone] for a bucket that was dropped. do must not call the
+// coordinator.
 func (c *Coordinator) Under(ref object.Ref, stamp uint64, do func() error) error {
 	c.gate.RLock()
 	defer c.gate.RUnlock()
@@ -95,6 +102,8 @@ func (c *Coordinator) applyHint(ref object.Ref, stamp uint64, target ring.NodeID
 }
 
 // checkPlacement finds the placement of a key whose sender goes by this stamp.
+// It is [ErrStaleRing] where this node goes by another, and [ErrGone] for a
+// bucket that was dropped.
 func (c *Coordinator) checkPlacement(ref object.Ref, stamp uint64) (ring.Placement, error) {
 	v := c.View()
 	if v == nil {
@@ -108,7 +117,7 @@ func (c *Coordinator) checkPlacement(ref object.Ref, stamp uint64) (ring.Placeme
 	if pl.Stamp != stamp {
 		return pl, staleRing(ref.Partition)
 	}
-	return pl, nil
+	return pl, c.checkBucket(ref.Bucket)
 }
 
 func staleRing(partition uint32) error {

@@ -22,13 +22,16 @@ func (c *Coordinator) Put(ctx context.Context, req PutRequest) (PutResult, error
 	if req.Sibling.Op == (object.OpID{}) {
 		return PutResult{}, fmt.Errorf("%w: a put needs an operation ID", ErrInvalid)
 	}
+	if err := c.checkBucket(req.Bucket); err != nil {
+		return PutResult{}, c.metrics.failure("put", err)
+	}
 	if req.ReadFirst && req.Context.Empty() {
 		seen, err := c.Get(ctx, GetRequest{Bucket: req.Bucket, Key: req.Key, Consistency: req.Consistency})
 		if err != nil {
 			return PutResult{}, err
 		}
 		req.Context = version.Context{Vector: seen.Object.Vector}
-		if len(seen.Object.Live(c.nowMS())) == 0 {
+		if req.Sibling.Tombstone && len(seen.Object.Live(c.nowMS())) == 0 {
 			return PutResult{Context: req.Context, Acked: seen.Received - seen.Hinted, Hinted: seen.Hinted,
 				Required: seen.Required, Coordinator: c.opts.Self}, nil
 		}
@@ -96,7 +99,7 @@ func (c *Coordinator) untilPlaced(ctx context.Context, put func() (PutResult, er
 func withMaybeApplied(err error, maybe bool, self ring.NodeID) error {
 	var q *QuorumError
 	switch {
-	case !maybe:
+	case !maybe, errors.Is(err, ErrGone): // whatever was left behind is gone
 		return err
 	case errors.As(err, &q):
 		q.MaybeApplied = true
@@ -109,10 +112,14 @@ func withMaybeApplied(err error, maybe bool, self ring.NodeID) error {
 // coordinate carries out a put at this node, an owner: the local commit and
 // the fan-out run in parallel.
 func (c *Coordinator) coordinate(ctx context.Context, ref object.Ref, pl ring.Placement, req PutRequest) (PutResult, error) {
+	var known compacted
+	if req.Increment {
+		known = c.gatherCounter(ctx, ref, pl)
+	}
 	p := c.newPut(ref, pl, req, ownerIndex(pl, c.opts.Self), false)
 	return p.run(ctx, func() (object.Written, error) {
 		return c.apply(ref, pl.Stamp, func() (object.Written, error) {
-			return c.opts.Store.Put(ref, req.Context, p.req.Sibling)
+			return c.opts.Store.Update(ref, p.req.Sibling.Op, c.makes(ref, p.req, known))
 		})
 	})
 }
@@ -139,7 +146,7 @@ func (c *Coordinator) standIn(ctx context.Context, ref object.Ref, pl ring.Place
 // mayStandIn says whether a put may be done without any owner. Nobody stands in
 // that leaves: see leave.go.
 func (c *Coordinator) mayStandIn(pl ring.Placement, req PutRequest) bool {
-	return c.sloppy(req.Consistency) && req.Consistency.PW == 0 && len(pl.Owners) > 0 &&
+	return c.sloppy(req.Consistency) && req.Consistency.PW == 0 && len(pl.Owners) > 0 && !req.Increment &&
 		c.View().Ring().Has(c.opts.Self) && !c.Leaving()
 }
 
@@ -187,14 +194,11 @@ func (c *Coordinator) forward(ctx context.Context, ref object.Ref, pl ring.Place
 }
 
 func (c *Coordinator) forwardTo(ctx context.Context, to ring.NodeID, pl ring.Placement, req PutRequest) (res PutResult, err error) {
-	send := func() error {
-		res, err = c.opts.Peers.Forward(ctx, to, ForwardRequest{Put: req, Stamp: pl.Stamp})
+	ref := object.Ref{Partition: uint32(pl.Partition), Bucket: req.Bucket, Key: req.Key}
+	err = c.placed(ctx, to, opForward, ref, pl.Stamp, func() error {
+		res, err = c.peersFor(ctx).Forward(ctx, to, ForwardRequest{Put: req, Stamp: pl.Stamp})
 		return err
-	}
-	err = c.timed(ctx, to, opForward, send)
-	if errors.Is(err, ErrStaleRing) && c.refreshed(ctx, to, uint32(pl.Partition), pl.Stamp) {
-		err = c.timed(ctx, to, opForward, send)
-	}
+	})
 	return res, err
 }
 

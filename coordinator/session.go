@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"starling/ring"
@@ -34,7 +35,7 @@ func (g *get) searched(ctx context.Context) (object.Object, bool) {
 }
 
 // readAll merges what some nodes hold of the key, their hints included, and
-// reports whether all answered.
+// reports whether all answered. One may answer that the bucket is gone.
 func (g *get) readAll(ctx context.Context, nodes []ring.NodeID) (merged object.Object, complete bool) {
 	answers := make(chan getEvent, len(nodes))
 	asked := 0
@@ -52,6 +53,9 @@ func (g *get) readAll(ctx context.Context, nodes []ring.NodeID) (merged object.O
 	for range asked {
 		e := <-answers // which end with ctx
 		complete = complete && e.err == nil
+		if errors.Is(e.err, ErrGone) {
+			g.gone = e.err
+		}
 		merged = object.Merge(merged, e.copy)
 	}
 	return merged, complete
@@ -64,8 +68,8 @@ func (g *get) readWithHints(ctx context.Context, node int, id ring.NodeID) getEv
 		return getEvent{node, o, err}
 	}
 	var reply ReadReply
-	err := g.c.timed(ctx, id, opRead, func() (err error) {
-		reply, err = g.c.opts.Peers.Read(ctx, id, ReadRequest{Ref: g.ref, Stamp: g.pl.Stamp, Hints: true})
+	err := g.c.placed(ctx, id, opRead, g.ref, g.pl.Stamp, func() (err error) {
+		reply, err = g.c.peersFor(ctx).Read(ctx, id, ReadRequest{Ref: g.ref, Stamp: g.pl.Stamp, Hints: true})
 		return err
 	})
 	return getEvent{node, reply.Object, err}

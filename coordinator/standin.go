@@ -111,6 +111,10 @@ func (p *put) hint(ctx context.Context, i int, o object.Object) {
 			p.events <- putEvent{replica: i, kind: putHinted, holder: id}
 			return
 		}
+		if errors.Is(err, ErrGone) {
+			p.events <- putEvent{replica: i, kind: putGone, cause: ReplicaError{id, err}}
+			return
+		}
 		p.c.opts.Logger.Debug("coordinator: a node would not keep a hint", "peer", p.c.opts.PeerName(id), "err", err)
 		if errors.Is(err, ErrHintsFull) {
 			full = ReplicaError{id, err}
@@ -131,33 +135,32 @@ func (p *put) keepHint(i int, o object.Object, full ReplicaError) {
 	if err == nil {
 		err = durable(w)
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		p.c.metrics.hintsPlaced.Inc()
 		p.events <- putEvent{replica: i, kind: putKept, holder: p.c.opts.Self, cause: full}
 		return
-	}
-	if errors.Is(err, ErrHintsFull) {
+	case errors.Is(err, ErrGone):
+		p.events <- putEvent{replica: i, kind: putGone, cause: ReplicaError{p.c.opts.Self, err}}
+		return
+	case errors.Is(err, ErrHintsFull):
 		p.c.hintsFull(p.replicas[i])
 	}
 	p.c.metrics.hintsLost.Inc()
 	p.events <- putEvent{replica: i, kind: putHintless, cause: ReplicaError{p.c.opts.Self, err}}
 }
 
-// takeHint keeps an object for another replica and returns when it is durable.
-func (c *Coordinator) takeHint(req ReplicateRequest) error {
+// takeHint keeps an object for another replica.
+func (c *Coordinator) takeHint(req ReplicateRequest) (object.Written, error) {
 	switch {
 	case c.opts.Hints == nil:
-		return fmt.Errorf("%w: it keeps no hints", ErrNotReady)
+		return object.Written{}, fmt.Errorf("%w: it keeps no hints", ErrNotReady)
 	case c.Leaving():
-		return errLeaving
+		return object.Written{}, errLeaving
 	}
-	w, err := c.applyHint(req.Ref, req.Stamp, req.For, func() (object.Written, error) {
+	return c.applyHint(req.Ref, req.Stamp, req.For, func() (object.Written, error) {
 		return c.opts.Hints.MergeHint(req.For, req.Ref, req.Object)
 	})
-	if err != nil {
-		return err
-	}
-	return durable(w)
 }
 
 // hinted is the merge of what this node's hints hold of a key.
@@ -181,7 +184,7 @@ func (c *Coordinator) Usable(target ring.NodeID) bool {
 
 // Deliver brings the object of a hint to its target, or, where the target keeps
 // the partition no more, to every node that does. When it returns nil the
-// object is durable there.
+// object is durable there, or of a bucket that is gone.
 func (c *Coordinator) Deliver(ctx context.Context, target ring.NodeID, ref object.Ref, o object.Object) error {
 	v := c.View()
 	if v == nil {
@@ -208,7 +211,7 @@ func (c *Coordinator) deliverToAll(ctx context.Context, ref object.Ref, pl ring.
 
 // Hand reads this node's own object of a key and sends it to another node that
 // keeps the partition. It is false where there was nothing to send. What it
-// sends is durable there when it returns nil.
+// sends is durable there when it returns nil, or of a bucket that is gone.
 func (c *Coordinator) Hand(ctx context.Context, to ring.NodeID, ref object.Ref, read func(object.Ref) object.Object) (bool, error) {
 	v := c.View()
 	if v == nil {
@@ -224,10 +227,28 @@ func (c *Coordinator) Hand(ctx context.Context, to ring.NodeID, ref object.Ref, 
 	return true, c.deliverTo(ctx, to, ref, pl, o)
 }
 
+// deliverTo brings an object to one node that keeps the partition. One of a
+// bucket that is gone belongs nowhere: there is nothing left to do for it.
 func (c *Coordinator) deliverTo(ctx context.Context, id ring.NodeID, ref object.Ref, pl ring.Placement, o object.Object) error {
+	if c.Gone(ref.Bucket) {
+		return nil
+	}
 	req := ReplicateRequest{Ref: ref, Stamp: pl.Stamp, Object: o}
+	return orGone(c.replicateTo(ctx, id, req))
+}
+
+// replicateTo is replicate where the node may be this one.
+func (c *Coordinator) replicateTo(ctx context.Context, id ring.NodeID, req ReplicateRequest) error {
 	if id == c.opts.Self {
 		return c.HandleReplicate(ctx, req)
 	}
 	return c.replicate(ctx, id, req)
+}
+
+// orGone is nil for ErrGone, of whoever knows it: it is true for ever.
+func orGone(err error) error {
+	if errors.Is(err, ErrGone) {
+		return nil
+	}
+	return err
 }

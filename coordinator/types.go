@@ -82,12 +82,16 @@ type PutRequest struct {
 	Consistency Consistency
 	// Context is what the write supersedes. Empty: nothing.
 	Context version.Context
-	// ReadFirst makes a delete without a context supersede what a read at
-	// the same consistency sees.
+	// ReadFirst makes a write without a context supersede what a read at the
+	// same consistency sees. A delete that sees nothing is then not done.
 	ReadFirst bool
 	// Sibling is the new value; Dot and ModifiedMS are filled in by the
 	// coordinating replica, Op must be set by the first node that sees it.
 	Sibling object.Sibling
+	// Increment adds Delta to a counter; of Sibling Op and ExpiresMS are used
+	// alone. Nobody stands in for an owner.
+	Increment bool
+	Delta     int64
 }
 
 // PutResult says what became of a write that was done.
@@ -104,6 +108,9 @@ type PutResult struct {
 	Coordinator ring.NodeID
 	// Replicas has one receipt for every replica that was asked.
 	Replicas []Receipt
+	// Count is what an increment brought the counter to at the coordinating
+	// replica.
+	Count int64
 }
 
 // Receipt is the outcome of a write at one replica.

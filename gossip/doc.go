@@ -21,6 +21,11 @@
 // administrator. At later starts it goes by n3 as soon as that is free. A node that takes the place of a dead one
 // (Options.Replace) may have its name at once.
 //
+// # Buckets
+//
+// What is known of buckets is a part of the map and goes the same ways: [Gossip.UpdateBuckets] changes it at any node, and
+// a node that was away learns of it with its first exchange of maps. Until then it goes by what is on its disk.
+//
 // # What callers owe
 //
 //   - Options.Save makes the map durable before it returns.
@@ -28,6 +33,7 @@
 //   - Run is called once; Close, if Run never is. Run's error ErrLostTime or ErrRemoved means that this node must not
 //     serve another request.
 //   - Nobody is replaced who runs: the caller of Replace asks it first, and Options.Replace is as good as such a call.
+//   - UpdateBuckets is given records whose Writer is Options.Self.ID.
 //   - What an Exchanger reaches at the other side is Gossip.Merge, and its answer is the merged map.
 //
 // # Invariants

@@ -5,7 +5,7 @@
 //
 // # What it owes
 //
-//   - A write is visible when Put or Merge returns, and under [Sync] it
+//   - A write is visible when Put, Update or Merge returns, and under [Sync] it
 //     survives a crash of the machine once its Wait has returned nil. That
 //     holds for a write that changed nothing too, and for hints.
 //   - A hint stays until DropHint deletes it as it is; one that has changed
@@ -36,8 +36,13 @@
 //     no copy of the object, in a row, a hint or a message that may yet be
 //     taken, holds anything that it does not know to be superseded, and that
 //     what goes with a row is dead. The object itself may be anywhere.
+//   - DropBucket is called for a name under which nothing is written any more,
+//     at any replica: a bucket that is used again has another.
 //   - Iterators are ranged over to their end or left; a loop that is never
 //     finished holds up Close.
+//   - What is passed to Update is a function of the object and the dot that it is
+//     given: it runs under the key's lock, keeps neither, and its context claims
+//     only what its sibling supersedes or holds.
 //
 // # Invariants
 //
@@ -45,7 +50,8 @@
 //     batch with the new one is in the memtable. So the writes to a key form
 //     one line, and every object was merged with the one before it.
 //  2. One batch holds the data row, the leaf's change newHash - oldHash, and
-//     for a new key its index row; for a purged one all deletions. So after any
+//     for a new key its index row; for a purged one, and for those of a dropped
+//     bucket that go together, all deletions. So after any
 //     crash the leaves of a partition are the sums over its data rows, and the
 //     index rows name its keys.
 //  3. The log holds batches in the order of their engine sequence numbers, and
@@ -59,7 +65,8 @@
 //     It is given up when the partition is dropped, when rows of it turn out
 //     damaged, and when anyone knows more of its writes to a key than the
 //     stored object of that key. So an actor that mints a dot for a key holds
-//     every dot that it minted for that key before, or they went with a purge.
+//     every dot that it minted for that key before, or they went with a purge;
+//     keys of a dropped bucket get none any more.
 //  5. Sequences rise through the life of a directory: a block of them is spent
 //     on disk before the first of it is given out. So no dot is covered by a
 //     vector from before it, see below.

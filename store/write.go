@@ -119,34 +119,64 @@ func cloneValue(b []byte) []byte {
 }
 
 // Put writes a sibling under a dot that it mints, superseding what the context
-// c covers. If the operation of the sibling is stored already, or was stored
-// lately, nothing changes and the answer bears the dot of the first time.
+// c covers: it is [Store.Update] with a constant. If the operation of the sibling
+// is stored already, or was stored lately, nothing changes and the answer bears
+// the dot of the first time.
 //
 // The errors of [object.Object.Update] come through; others are [ErrInvalid],
 // [ErrDiskFull], [ErrCorrupt] and [ErrClosed]. After an error nothing has been
 // written. Section 4.4 of the Dynamo paper, with dotted version vectors.
 func (s *Store) Put(ref object.Ref, c version.Context, sib object.Sibling) (object.Written, error) {
+	return s.Update(ref, sib.Op, constant(c, sib))
+}
+
+// Maker makes what a put writes of the object that a replica holds and the dot
+// that the put gets: the context that it supersedes by, and the sibling, of which
+// the dot and the operation are set by the store. It runs under the key's lock, so
+// it must be quick and call no method of the store. It may run more than once, with
+// another dot each time; the last result counts. The object must not be changed,
+// and neither it nor its values may be kept or be part of the sibling: their memory
+// is the engine's. It is an alias, so that others can declare Update without this package.
+type Maker = func(o object.Object, dot version.Dot) (version.Context, object.Sibling, error)
+
+// constant makes the same of every object.
+func constant(c version.Context, sib object.Sibling) Maker {
+	return func(object.Object, version.Dot) (version.Context, object.Sibling, error) { return c, sib, nil }
+}
+
+// Update is a put of what make makes of the stored object, in one atomic step of
+// the key. If the operation op, where it is not zero, is stored already, or was
+// stored lately, nothing changes, make is not called, and the answer bears the dot
+// of the first time. An error of make comes through as it is; the others are those
+// of [Store.Put]. After an error nothing has been written.
+func (s *Store) Update(ref object.Ref, op object.OpID, make Maker) (object.Written, error) {
 	r, err := s.lock(ref)
 	if err != nil {
 		return object.Written{}, err
 	}
 	defer s.release(r)
-	return s.put(r, c, sib)
+	return s.update(r, op, make)
 }
 
 // put does what Put does with a row that is locked.
 func (s *Store) put(r *row, c version.Context, sib object.Sibling) (object.Written, error) {
-	if d, ok := s.answered(r, sib.Op); ok {
+	return s.update(r, sib.Op, constant(c, sib))
+}
+
+// update does what Update does with a row that is locked.
+func (s *Store) update(r *row, op object.OpID, make Maker) (object.Written, error) {
+	if d, ok := s.answered(r, op); ok {
 		s.counts.retries.Add(1)
 		return s.unchanged(r, d), nil
 	}
 	if err := s.space.check(); err != nil {
 		return object.Written{}, err
 	}
-	var err error
-	if sib.Dot, err = s.mint(r, c.Vector); err != nil {
+	c, sib, err := s.made(r, make)
+	if err != nil {
 		return object.Written{}, err
 	}
+	sib.Op = op
 	next, err := r.old.Update(c, sib, s.opts.Limits)
 	if err != nil {
 		if errors.Is(err, object.ErrDotReused) {
@@ -162,6 +192,28 @@ func (s *Store) put(r *row, c version.Context, sib object.Sibling) (object.Writt
 		s.actors.keep(r.key, sib.Dot)
 	}
 	return object.Written{Object: r.own(next), Dot: sib.Dot, Changed: true, Wait: wait}, nil
+}
+
+// made is what make makes of a locked row, with its dot. What the context claims
+// of the key is known only then; if it is more of the dot's actor than the row
+// shows, the dot has to come from one that has forgotten nothing.
+func (s *Store) made(r *row, make Maker) (version.Context, object.Sibling, error) {
+	var claimed version.Vector
+	for {
+		dot, err := s.mint(r, claimed)
+		if err != nil {
+			return version.Context{}, object.Sibling{}, err
+		}
+		c, sib, err := make(r.old.Object, dot)
+		if err != nil {
+			return version.Context{}, object.Sibling{}, err
+		}
+		sib.Dot = dot
+		if most := c.Vector.Max(dot.Actor); most <= r.old.Vector.Max(dot.Actor) || most <= claimed.Max(dot.Actor) {
+			return c, sib, nil
+		}
+		claimed = version.Merge(claimed, c.Vector)
+	}
 }
 
 // mint makes a new dot for a row, by an actor that has forgotten nothing of it.

@@ -123,27 +123,37 @@ func (p *valuePrinter) doc(v *client.Value) valueDoc {
 		d.ContentType, d.Meta = v.ContentType, v.Meta
 		d.Modified, d.Expires = formatTime(v.Modified), formatTime(v.Expires)
 	}
-	for _, s := range v.Siblings {
-		doc := siblingDoc{Dot: s.Dot, ContentType: s.ContentType, Modified: formatTime(s.Modified), Expires: formatTime(s.Expires), Meta: s.Meta}
-		doc.Encoding, doc.Value = encodeText(s.Data)
-		d.Siblings = append(d.Siblings, doc)
-	}
+	d.Siblings = siblingDocs(v.Siblings)
 	return d
 }
 
+func siblingDocs(siblings []client.Sibling) (docs []siblingDoc) {
+	for _, s := range siblings {
+		doc := siblingDoc{Dot: s.Dot, ContentType: s.ContentType, Modified: formatTime(s.Modified), Expires: formatTime(s.Expires), Meta: s.Meta}
+		doc.Encoding, doc.Value = encodeText(s.Data)
+		docs = append(docs, doc)
+	}
+	return docs
+}
+
 func (p *valuePrinter) printSiblings(v *client.Value) error {
-	const previewBytes = 48
 	t := newTable("DOT", "MODIFIED", "BYTES", "TYPE", "VALUE")
 	for _, s := range v.Siblings {
-		preview := strconv.Quote(string(s.Data[:min(len(s.Data), previewBytes)]))
-		if len(s.Data) > previewBytes {
-			preview += "…"
-		}
-		t.add(plain, s.Dot, formatTime(s.Modified), strconv.Itoa(len(s.Data)), s.ContentType, preview)
+		t.add(plain, s.Dot, formatTime(s.Modified), strconv.Itoa(len(s.Data)), s.ContentType, preview(s.Data))
 	}
 	if err := p.printTable(t); err != nil {
 		return err
 	}
 	p.note("%d concurrent values; to replace them all: starling put %s %s VALUE --context %s", len(v.Siblings), p.bucket, p.key, v.Context)
 	return nil
+}
+
+// preview is the beginning of a value on one line.
+func preview(data []byte) string {
+	const previewBytes = 48
+	text := strconv.Quote(string(data[:min(len(data), previewBytes)]))
+	if len(data) > previewBytes {
+		text += "…"
+	}
+	return text
 }

@@ -23,15 +23,7 @@ func negotiate(accept []string) form {
 	}
 	json := accepted{typ: "application", subtype: "json"}
 	multipart := accepted{typ: "multipart", subtype: "mixed"}
-	for _, line := range accept {
-		for item := range strings.SplitSeq(line, ",") {
-			mediaRange, q, ok := parseRange(item)
-			if ok {
-				json.offer(mediaRange, q)
-				multipart.offer(mediaRange, q)
-			}
-		}
-	}
+	offer(accept, &json, &multipart)
 	named := multipart.precision > precisionAny
 	switch {
 	case multipart.q > 0 && ((named && multipart.q >= json.q) || json.q == 0):
@@ -40,6 +32,21 @@ func negotiate(accept []string) form {
 		return formJSON
 	default:
 		return formNone
+	}
+}
+
+// offer weighs media types by all ranges of Accept.
+func offer(accept []string, types ...*accepted) {
+	for _, line := range accept {
+		for item := range strings.SplitSeq(line, ",") {
+			mediaRange, q, ok := parseRange(item)
+			if !ok {
+				continue
+			}
+			for _, t := range types {
+				t.offer(mediaRange, q)
+			}
+		}
 	}
 }
 

@@ -156,7 +156,7 @@ func (s *Server) getKeyRing(w http.ResponseWriter, r *http.Request) *problem {
 		return s.notReady(opAdmin)
 	}
 	m := s.opts.Cluster.Map()
-	partition := ring.Partition(bucket, key, view.Ring().Config().Partitions)
+	partition := ring.Partition(m.Buckets.Find(bucket).Stored(), key, view.Ring().Config().Partitions)
 	pl := view.Placement(partition)
 	doc := keyRingDoc{Partition: partition, Owners: nodeNames(m, pl.Owners), Pending: nodeNames(m, pl.Pending), Fallbacks: []string{}}
 	for id := range view.Fallbacks(partition) {

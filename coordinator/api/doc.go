@@ -22,6 +22,7 @@
 //
 // # What it is owed
 //
+//   - [Lists] that end with their context.
 //   - A [KV] that respects the deadline of its context and keeps neither the
 //     key nor the value's slice changed: this package never touches a value
 //     again after the KV has it, because a store may keep the slice.
@@ -51,6 +52,11 @@
 //  9. A change of the members is asked for once, after it was planned and only
 //     if that succeeded; what has been made is answered and not asked for again,
 //     and a page of another origin cannot ask for any.
+//  10. The KV knows buckets by the names that their objects are stored under,
+//     callers by those that they gave them. The cluster map tells one from the
+//     other when a request is admitted, and once more where the KV says that the
+//     bucket is gone; a context is sealed with the stored name, so none of a
+//     bucket that was dropped covers anything in its next incarnation.
 //
 // The interface follows section 4.1 of the Dynamo paper (DeCandia et al.,
 // 2007): get returns all siblings and a context, put takes the context back.

@@ -15,6 +15,8 @@ import (
 	"starling/gossip/topology"
 	"starling/ring"
 	"starling/store"
+	"starling/store/bucket"
+	"starling/store/bucket/resolve"
 	"starling/store/object"
 )
 
@@ -26,8 +28,14 @@ var (
 	kindRepairRuns = kind{409, "repair-running", "A repair is running", true}
 	// A change of the members: what forbids it may end, as a transfer does.
 	kindPrecondition = kind{409, "precondition", "The cluster is not as the change needs it", true}
+	kindBatchFull    = kind{413, "batch-answer-too-large", "The answer to the batch is as large as it may be", false}
+	kindUnfit        = kind{422, "value-does-not-fit", "The value does not fit the bucket's mode", false}
+	kindCount        = kind{422, "counter-out-of-range", "The counter would leave its range", false}
+	kindFuture       = kind{409, "stamp-in-future", "The key has a value from the future", false}
+	kindCounterBusy  = kind{503, "counter-busy", "The counter remembers too many increments", true}
 	kindNotVisible   = kind{412, "context-not-visible", "No replica that was reached has what the context saw", true}
 	kindHintsFull    = kind{503, "hints-full", "The room for hints is used up", true}
+	kindGone         = kind{503, "bucket-dropping", "The bucket is being dropped", true}
 	kindDiskFull     = kind{507, "disk-full", "A disk is full", true}
 	kindOverloaded   = kind{503, "overloaded", "The node is overloaded", true}
 	kindStaleRing    = kind{503, "ring-changing", "The placement of the key is changing", true}
@@ -53,6 +61,7 @@ type errorRow struct {
 // errorTable is searched from the top: an error that wraps several is the
 // first of them. What it does not list is kindInternal.
 var errorTable = []errorRow{
+	{coordinator.ErrBatchFull, &kindBatchFull, "The batch has read as many bytes as one may. Ask for this key in another batch, or alone.", false, false},
 	{coordinator.ErrInvalid, &kindInvalid, "The cluster cannot do what was asked.", true, false},
 	{antientropy.ErrNoPartition, &kindInvalid, "The cluster cannot do what was asked.", true, false},
 	{antientropy.ErrRepairRunning, &kindRepairRuns, "This node has not ended the repair that was asked of it before. Wait for it: /v1/repair says how far it is.", false, false},
@@ -65,11 +74,17 @@ var errorTable = []errorRow{
 		"The key has as many concurrent values as one key may have, so nothing was written. Read it, and write one value with the context of that answer: that replaces them all.", false, false},
 	{object.ErrTooLarge, &kindObjectSize,
 		"This value and the key's other concurrent values would be larger together than one key may be, so nothing was written. Read the key, and write one value with the context of that answer.", false, false},
+	{resolve.ErrUnfit, &kindUnfit, "Nothing was written.", true, false},
+	{resolve.ErrRange, &kindCount, "A counter holds 64-bit integers. Nothing was added.", true, false},
+	{resolve.ErrFuture, &kindFuture, "A value of this key was written by a clock far ahead. Read the key, and write with the context of that answer; and see to the nodes' clocks. Nothing was written.", true, false},
+	{resolve.ErrBusy, &kindCounterBusy, "A replica is down, so what the counter remembers to tell retries cannot be forgotten yet. Nothing was added; try again later.", false, false},
 	{store.ErrDiskFull, &kindDiskFull, "A replica's disk is full and takes no writes until there is space again.", false, false},
 	{coordinator.ErrHintsFull, &kindHintsFull, "A replica is down and the nodes that could stand in for it keep as much for others as they may. Try again when it is back, or with a lower consistency.", false, false},
 	{store.ErrCorrupt, &kindCorrupt, "A replica cannot read its copy of the key; the node's log says more. Other replicas may still answer: try again.", false, false},
 	{coordinator.ErrNotVisible, &kindNotVisible,
 		"No replica that could be reached has everything that the given context has seen. Try again later, or read without a context to see what there is.", false, false},
+	{coordinator.ErrGone, &kindGone, "The bucket is being dropped, and this node does not know under which name it goes on. Nothing happened; try again.", false, false},
+	{bucket.ErrInvalid, &kindInvalid, "The bucket cannot be changed so.", true, false},
 	{coordinator.ErrStaleRing, &kindStaleRing, "The members are changing and this node's placement of the key is not yet agreed. Nothing happened; try again.", false, false},
 	{coordinator.ErrNotReady, &kindNotReady, "The node has not joined the cluster yet or is about to stop. Nothing happened; try another node, or this one later.", false, false},
 	{hint.ErrNotRunning, &kindNotReady, "The node has not joined the cluster yet or is about to stop. Nothing happened; try again later.", false, false},
@@ -207,7 +222,7 @@ func plainTextWithin(err error, maxBytes int) string {
 	kept := parts[:0]
 	for _, p := range parts {
 		switch p {
-		case "antientropy", "coordinator", "store", "object", "ring", "rpc", "wire", "state", "version", "hint", "topology", "gossip", "node", "api":
+		case "antientropy", "coordinator", "store", "object", "ring", "rpc", "wire", "state", "version", "hint", "topology", "gossip", "node", "api", "bucket":
 		default:
 			kept = append(kept, p)
 		}

@@ -117,7 +117,7 @@ func (s *Server) getExplanation(w http.ResponseWriter, r *http.Request) *problem
 	defer done()
 	ctx, cancel := context.WithTimeout(r.Context(), s.opts.DefaultTimeout)
 	defer cancel()
-	e, err := s.opts.Diagnostics.Explain(ctx, bucket, key)
+	e, err := s.opts.Diagnostics.Explain(ctx, s.opts.Cluster.Map().Buckets.Find(bucket).Stored(), key)
 	m := s.opts.Cluster.Map()
 	if err != nil {
 		return s.problemOf(err, false, m)

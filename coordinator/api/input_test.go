@@ -118,8 +118,8 @@ func TestRefusedRequests(t *testing.T) {
 
 		{"no such route", "GET", "/v2", "", nil, 404, "no-such-resource", nil},
 		{"root", "GET", "/", "", nil, 404, "no-such-resource", nil},
-		{"no key in the path", "GET", "/v1/buckets/b/keys", "", nil, 404, "no-such-resource", nil},
-		{"no keys in the path", "GET", "/v1/buckets/b", "", nil, 404, "no-such-resource", nil},
+		{"no key in the path", "GET", "/v1/buckets/b/key", "", nil, 404, "no-such-resource", nil},
+		{"no keys in the path", "GET", "/v1/buckets/b/", "", nil, 404, "no-such-resource", nil},
 		{"dot segments are not cleaned", "GET", "/v1/buckets/../cluster", "", nil, 404, "no-such-resource", nil},
 		{"post", "POST", key, "v", nil, 405, "method-not-allowed", []string{"DELETE, GET, HEAD, PUT"}},
 		{"patch", "PATCH", key, "v", nil, 405, "method-not-allowed", nil},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"starling/gossip/state"
+	"starling/store/bucket"
 	"starling/store/version"
 )
 
@@ -25,11 +26,14 @@ type keyRequest struct {
 	op op
 
 	bucket, key string
-	cluster     state.Map // as it was when the request was admitted
-	params      params
+	cluster     state.Map // as it was when the bucket was looked up
+	inBucket
+	params params
 	// context is what the caller has seen; given tells an empty token from none.
 	context version.Context
 	given   bool
+
+	delta int64 // of an increment
 
 	start time.Time
 	label int // of the metrics
@@ -40,8 +44,13 @@ type keyRequest struct {
 	watched  watched
 }
 
-// keyHandler is the one handler between the router and the KV.
-func (s *Server) keyHandler(o op) http.HandlerFunc {
+// keyHandler is the handler of one key.
+func (s *Server) keyHandler(o op) http.HandlerFunc { return s.valueHandler(o, s.admit, s.carryOut) }
+
+// valueHandler is the one handler between the router and the KV. admit decides
+// all that can be decided before the body is read; carryOut reports whether the
+// request is still its handler's: if it is not, it has been answered.
+func (s *Server) valueHandler(o op, admit func(*keyRequest) *problem, carryOut func(*keyRequest) (*problem, bool)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		q := &keyRequest{recorder: recorder{ResponseWriter: w}, r: r, op: o, start: time.Now(), label: labelNone}
 		mine := true // to answer and to count
@@ -60,10 +69,10 @@ func (s *Server) keyHandler(o op) http.HandlerFunc {
 			}
 		}()
 		s.sayClose(w.Header())
-		p := s.admit(q)
+		p := admit(q)
 		if p == nil {
-			q.label = q.params.label()
-			p, mine = s.carryOut(q)
+			q.label = q.params.label(q.consistency().Level)
+			p, mine = carryOut(q)
 		}
 		if p != nil {
 			q.refuse(p)
@@ -71,9 +80,12 @@ func (s *Server) keyHandler(o op) http.HandlerFunc {
 	}
 }
 
-// admit decides all that can be decided before the body is read.
-func (s *Server) admit(q *keyRequest) (p *problem) {
-	if q.bucket, q.key, p = parseKeyPath(q.r.URL, "/v1/buckets/", "/keys/"); p != nil {
+// admit is that of one key.
+func (s *Server) admit(q *keyRequest) *problem { return s.admitKey(q, q.r.URL) }
+
+// admitKey is admit for the key that a URL has in its path.
+func (s *Server) admitKey(q *keyRequest, u *url.URL) (p *problem) {
+	if q.bucket, q.key, p = parseKeyPath(u, "/v1/buckets/", "/keys/"); p != nil {
 		return p
 	}
 	if s.opts.Cluster.View() == nil {
@@ -83,7 +95,7 @@ func (s *Server) admit(q *keyRequest) (p *problem) {
 		s.metrics.refused[refusedRequests].Inc()
 		return refusal(&kindOverloaded, q.op, fmt.Sprintf("This node is serving %d requests, as many as it may.", s.opts.MaxInflight))
 	}
-	q.cluster = s.opts.Cluster.Map()
+	s.lookUp(q)
 	if p = refuseUnsupported(q.r.Header, q.op); p != nil {
 		return p
 	}
@@ -94,14 +106,17 @@ func (s *Server) admit(q *keyRequest) (p *problem) {
 	if q.r.URL.RawQuery != "" {
 		scope := paramScope{
 			op: q.op, replicas: int(q.cluster.Settings.Replicas), maxTimeout: s.opts.MaxTimeout,
-			readsFirst: q.op == opDelete && !q.given,
+			mode: q.record.Properties.Mode, readsFirst: q.op == opDelete && !q.given,
 		}
 		if p = scope.parse(q.r.URL.RawQuery, &q.params); p != nil {
 			return p
 		}
 	}
-	if q.op != opPut && q.r.ContentLength != 0 {
-		return &problem{kind: &kindBody, detail: fmt.Sprintf("Only a PUT has a body, and %s came with one.", q.op.method())}
+	if q.op != opPut && q.op != opAdd && q.r.ContentLength != 0 {
+		return &problem{kind: &kindBody, detail: fmt.Sprintf("Only a PUT or POST has a body, and %s came with one.", q.op.method())}
+	}
+	if q.params.previous && q.record.Properties.Mode != bucket.LWW {
+		return badParameter("previous", fmt.Sprintf("previous=true: only buckets with conflicts=lww keep what lost; this one has %s.", q.record.Properties.Mode))
 	}
 	return nil
 }
@@ -122,8 +137,7 @@ func (s *Server) crowded(q *keyRequest) *problem {
 	return refusal(&kindOverloaded, q.op, fmt.Sprintf("The values of the requests being served have %d bytes together, as many as they may, or nearly so.", s.opts.MaxInflightBytes))
 }
 
-// carryOut reports whether the request is still its handler's; if it is not,
-// it has been answered.
+// carryOut is that of one key.
 func (s *Server) carryOut(q *keyRequest) (p *problem, mine bool) {
 	if q.op.write() {
 		return s.write(q)
@@ -137,7 +151,7 @@ func (q *keyRequest) openContext() *problem {
 	if p != nil || token == "" {
 		return p
 	}
-	c, err := version.Open(q.cluster.Settings.Secret[:], q.bucket, q.key, token)
+	c, err := q.openToken(q.key, token)
 	if err != nil {
 		return &problem{kind: &kindContext, header: hContext,
 			detail: "X-Starling-Context: " + plainText(err) + "."}
@@ -147,9 +161,7 @@ func (q *keyRequest) openContext() *problem {
 }
 
 // seal is the token of c for this key.
-func (q *keyRequest) seal(c version.Context) string {
-	return version.Seal(q.cluster.Settings.Secret[:], q.bucket, q.key, c)
-}
+func (q *keyRequest) seal(c version.Context) string { return q.sealToken(q.key, c) }
 
 // deadline is the context to read under, or to write under: a read ends with
 // its caller, a write does not.

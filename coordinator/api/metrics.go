@@ -18,17 +18,20 @@ const (
 	opHead
 	opPut
 	opDelete
-	opAdmin // everything that is not about the value of a key
+	opAdd
+	opBatch
+	opList
+	opAdmin // everything that is not about the keys of a bucket
 	ops
 )
 
-var opNames = [ops]string{"get", "head", "put", "delete", "admin"}
+var opNames = [ops]string{"get", "head", "put", "delete", "add", "batch", "list", "admin"}
 
 // String is the op's label.
 func (o op) String() string { return opNames[o] }
 
 // write reports whether the op changes a key.
-func (o op) write() bool { return o == opPut || o == opDelete }
+func (o op) write() bool { return o == opPut || o == opDelete || o == opAdd || o == opBatch }
 
 // The consistency labels: those of the levels, one for requests that gave
 // numbers, one for requests that have no consistency or were refused early.
@@ -69,6 +72,8 @@ type metrics struct {
 	overdue   prometheus.Counter
 	panics    prometheus.Counter
 	siblings  prometheus.Histogram
+	// batched counts the operations of batches; see countBatched.
+	batched *prometheus.CounterVec
 }
 
 // Statuses outside these bounds are counted as 500.
@@ -90,6 +95,9 @@ func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 			Buckets: []float64{0, 1, 2, 3, 5, 10, 20, 50, 100},
 		}),
 	}
+	m.batched = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "starling_http_batch_operations_total", Help: "Operations of batches, by operation and the status that each was given.",
+	}, []string{"op", "code"})
 	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "starling_http_request_duration_seconds", Help: "Time from the header read to the answer written.",
 		Buckets:                     []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
@@ -111,7 +119,7 @@ func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.requests, durations, refused, m.overdue, m.panics, m.siblings,
+		m.requests, durations, refused, m.overdue, m.panics, m.siblings, m.batched,
 		gauge("starling_http_inflight_requests", "Key requests being served.", &s.admission.requests),
 		gauge("starling_http_inflight_bytes", "Bytes of values being read, held for a write, or answered.", &s.admission.bytes),
 		gauge("starling_http_connections", "Open connections.", &s.connections),

@@ -71,7 +71,7 @@ func TestRoutesAreDocumented(t *testing.T) {
 // TestProblemsAreDocumented: the document lists exactly the problem types.
 func TestProblemsAreDocumented(t *testing.T) {
 	kinds := []*kind{&kindBucket, &kindKey, &kindParameter, &kindHeader, &kindContext, &kindBody, &kindLength, &kindValueSize,
-		&kindNoRoute, &kindMethod, &kindAbsent, &kindNoNode, &kindOrigin, &kindNoAccepted, &kindNotLive, &kindInternal, &kindQuorum}
+		&kindNoRoute, &kindMethod, &kindAbsent, &kindNoNode, &kindOrigin, &kindNoAccepted, &kindNotLive, &kindInternal, &kindQuorum, &kindMode}
 	for _, row := range errorTable {
 		kinds = append(kinds, row.kind)
 	}
@@ -123,7 +123,7 @@ func pathParams(pattern string, u *url.URL) (map[string]string, bool) {
 		}
 		name, tail, _ := strings.Cut(after, "}")
 		value := raw
-		if tail != "" {
+		if tail != "" || name != "key" {
 			value, _, _ = strings.Cut(raw, "/")
 		}
 		decoded, err := url.PathUnescape(value)

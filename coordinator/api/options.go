@@ -22,6 +22,12 @@ type KV interface {
 	Put(ctx context.Context, req coordinator.PutRequest) (coordinator.PutResult, error)
 }
 
+// Batches carries out many reads and writes at once, each with its own result,
+// in their order; [coordinator.Coordinator] does.
+type Batches interface {
+	Batch(ctx context.Context, ops []coordinator.BatchOp) []coordinator.BatchResult
+}
+
 // Cluster is what this node knows of the cluster.
 type Cluster interface {
 	// Map is the cluster map; the zero map before the node has joined.
@@ -130,9 +136,12 @@ func (e *PreconditionError) Is(target error) bool { return target == ErrPrecondi
 type Options struct {
 	KV      KV
 	Cluster Cluster
-	// Diagnostics, Hints, Convergence and Topology may be nil: then what
-	// depends on them is answered 503, and /v1/cluster shows no member's
-	// status.
+	// Batches, Lists, Buckets, Diagnostics, Hints, Convergence and Topology may
+	// be nil: then what depends on them is answered 503, and /v1/cluster shows
+	// no member's status.
+	Batches     Batches
+	Lists       Lists
+	Buckets     Buckets
 	Diagnostics Diagnostics
 	Hints       Hints
 	Convergence Convergence

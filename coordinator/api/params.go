@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"starling/coordinator"
+	"starling/store/bucket"
 )
 
 // Bounds of the durations that a request may give.
@@ -22,19 +23,22 @@ type params struct {
 	consistency coordinator.Consistency
 	timeout     time.Duration
 	ttl         time.Duration // 0: never expires
+	// previous: the values that lost are wanted, not the one that won.
+	previous bool
 	// numbers: r, w, pr or pw was given.
 	numbers bool
 }
 
-// label is the consistency label of the metrics.
-func (p *params) label() int {
+// label is the consistency label of the metrics for a request that goes by a
+// level, its own or its bucket's, where it gave no numbers.
+func (p *params) label(level coordinator.Level) int {
 	switch {
 	case p.numbers:
 		return labelNumbers
-	case p.consistency.Level == coordinator.LevelDefault:
+	case level == coordinator.LevelDefault:
 		return int(coordinator.LevelQuorum)
 	default:
-		return int(p.consistency.Level)
+		return int(level)
 	}
 }
 
@@ -52,15 +56,19 @@ type paramScope struct {
 	// replicas is N; maxTimeout the longest timeout.
 	replicas   int
 	maxTimeout time.Duration
+	// mode is that of the bucket.
+	mode bucket.Mode
 	// readsFirst: a DELETE without a context, which reads before it writes.
 	readsFirst bool
 }
 
 var (
-	everyOp  = [ops]bool{opGet: true, opHead: true, opPut: true, opDelete: true}
-	readOps  = [ops]bool{opGet: true, opHead: true, opDelete: true}
-	writeOps = [ops]bool{opPut: true, opDelete: true}
+	everyOp  = [ops]bool{opGet: true, opHead: true, opPut: true, opDelete: true, opAdd: true, opBatch: true}
+	readOps  = [ops]bool{opGet: true, opHead: true, opDelete: true, opBatch: true}
+	writeOps = [ops]bool{opPut: true, opDelete: true, opAdd: true, opBatch: true}
 	putOp    = [ops]bool{opPut: true}
+	ttlOps   = [ops]bool{opPut: true, opAdd: true}
+	getOps   = [ops]bool{opGet: true, opHead: true}
 )
 
 var paramSpecs = []paramSpec{
@@ -71,7 +79,8 @@ var paramSpecs = []paramSpec{
 	{"pw", writeOps, setReplicas(func(p *params) *int { return &p.consistency.PW })},
 	{"sloppy", everyOp, setSloppy},
 	{"timeout", everyOp, setTimeout},
-	{"ttl", putOp, setTTL},
+	{"ttl", ttlOps, setTTL},
+	{"previous", getOps, setPrevious},
 	{"conflicts", everyOp, setConflicts},
 }
 
@@ -196,6 +205,14 @@ func setSloppy(_ *paramScope, p *params, value string) error {
 	return nil
 }
 
+func setPrevious(_ *paramScope, p *params, value string) error {
+	if value != "true" && value != "false" {
+		return fmt.Errorf("allowed are true and false")
+	}
+	p.previous = value == "true"
+	return nil
+}
+
 func setTimeout(c *paramScope, p *params, value string) error {
 	d, err := time.ParseDuration(value)
 	if err != nil || d < minTimeout || d > c.maxTimeout {
@@ -214,15 +231,16 @@ func setTTL(_ *paramScope, p *params, value string) error {
 	return nil
 }
 
-func setConflicts(_ *paramScope, _ *params, value string) error {
-	switch value {
-	case "siblings":
-		return nil
-	case "lww":
-		return fmt.Errorf("this bucket keeps siblings")
-	default:
-		return fmt.Errorf("allowed are siblings and, where the bucket keeps the last write only, lww")
+// setConflicts takes the bucket's own mode, by which a caller makes sure of it.
+func setConflicts(c *paramScope, _ *params, value string) error {
+	m, err := bucket.ParseMode(value)
+	switch {
+	case err != nil:
+		return fmt.Errorf("allowed is what the bucket has: %s", c.mode)
+	case m != c.mode:
+		return fmt.Errorf("this bucket has %s", c.mode)
 	}
+	return nil
 }
 
 // onlyParams refuses what is no parameter of a resource, and, unless repeats

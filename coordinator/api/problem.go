@@ -83,16 +83,20 @@ type problemDoc struct {
 	*changeReport
 }
 
-const retryAfterSeconds = "1"
-
-// write sends p, with the headers that were set on w before.
-func (p *problem) write(w http.ResponseWriter) {
-	body, err := json.Marshal(problemDoc{
+func (p *problem) doc() problemDoc {
+	return problemDoc{
 		Type: "/problems/" + p.kind.slug, Title: p.kind.title, Status: p.kind.status,
 		Detail: p.detail, Retryable: p.kind.retryable,
 		Parameter: p.parameter, Header: p.header, MaybeApplied: p.maybeApplied, quorumReport: p.quorum,
 		changeReport: p.change,
-	})
+	}
+}
+
+const retryAfterSeconds = "1"
+
+// write sends p, with the headers that were set on w before.
+func (p *problem) write(w http.ResponseWriter) {
+	body, err := json.Marshal(p.doc())
 	if err != nil { // strings, numbers and booleans cannot fail
 		panic(err)
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"net/http"
@@ -19,9 +20,10 @@ func (s *Server) read(q *keyRequest) (p *problem, mine bool) {
 	ctx, cancel := q.deadline()
 	defer cancel()
 	s.overdue.enter(q, ctx)
-	res, err := s.opts.KV.Get(ctx, coordinator.GetRequest{
-		Bucket: q.bucket, Key: q.key, Consistency: q.params.consistency, Session: q.context,
-	})
+	res, err := s.getValue(ctx, q)
+	if s.moved(q, err) {
+		res, err = s.getValue(ctx, q)
+	}
 	if !s.overdue.leave(q) {
 		return nil, false
 	}
@@ -31,11 +33,16 @@ func (s *Server) read(q *keyRequest) (p *problem, mine bool) {
 	return s.answerRead(q, &res), true
 }
 
+func (s *Server) getValue(ctx context.Context, q *keyRequest) (coordinator.GetResult, error) {
+	return s.opts.KV.Get(ctx, coordinator.GetRequest{Bucket: q.stored, Key: q.key, Consistency: q.consistency(), Session: q.context})
+}
+
 // answerRead answers with what the replicas have.
 func (s *Server) answerRead(q *keyRequest, res *coordinator.GetResult) *problem {
-	live := res.Object.Live(s.opts.Now().UnixMilli())
+	view := s.view(&q.inBucket, res.Object)
+	live := view.Live
 	s.metrics.siblings.Observe(float64(len(live)))
-	if !s.holdAnswer(q, answerBytes(live)) {
+	if !s.holdAnswer(q, answerBytes(live)+2*answerBytes(q.previous(view.Previous))) {
 		return s.crowded(q)
 	}
 	seen := version.Context{Vector: res.Object.Vector}
@@ -45,8 +52,12 @@ func (s *Server) answerRead(q *keyRequest, res *coordinator.GetResult) *problem 
 	set.add(h, hContext, token)
 	set.add(h, hReplicas, replicaCounts(res.Received-res.Hinted, res.Hinted, res.Required))
 	set.add(h, hCoordinator, s.opts.Name)
+	if q.params.previous {
+		q.answerPrevious(token, view.Previous)
+		return nil
+	}
 	if len(live) == 0 {
-		return &problem{kind: &kindAbsent, detail: "The key has no value. Its X-Starling-Context still says what a later write supersedes."}
+		return absent()
 	}
 	h["Cache-Control"] = noCache
 	h["X-Content-Type-Options"] = noSniff
@@ -56,6 +67,10 @@ func (s *Server) answerRead(q *keyRequest, res *coordinator.GetResult) *problem 
 		return nil
 	}
 	return q.answerSiblings(&set, token, seen, live)
+}
+
+func absent() *problem {
+	return &problem{kind: &kindAbsent, detail: "The key has no value. Its X-Starling-Context still says what a later write supersedes."}
 }
 
 // answerBytes is about what an answer takes in memory: values, and for several

@@ -21,7 +21,9 @@ type Server struct {
 	overdue   overdue
 	layouts   layoutCache
 	// diagnoses has an element for each question to all members under way.
-	diagnoses   chan struct{}
+	diagnoses chan struct{}
+	// listings has an element for each page of keys that is being gathered.
+	listings    chan struct{}
 	connections atomic.Int64
 	stopping    atomic.Bool // Serve's context has ended
 }
@@ -32,7 +34,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{opts: o, router: chi.NewRouter(), diagnoses: make(chan struct{}, maxDiagnoses)}
+	s := &Server{opts: o, router: chi.NewRouter(), diagnoses: make(chan struct{}, maxDiagnoses), listings: make(chan struct{}, maxListings)}
 	s.admission.maxRequests, s.admission.maxBytes = int64(o.MaxInflight), o.MaxInflightBytes
 	s.metrics, err = newMetrics(o.Metrics, s)
 	if err != nil {
@@ -51,7 +53,14 @@ func (s *Server) routes() {
 	s.router.Method(http.MethodHead, keyRoute, s.keyHandler(opHead))
 	s.router.Method(http.MethodPut, keyRoute, s.keyHandler(opPut))
 	s.router.Method(http.MethodDelete, keyRoute, s.keyHandler(opDelete))
+	s.router.Method(http.MethodPost, keyRoute, s.valueHandler(opAdd, s.admitAdd, s.add))
+	s.router.Method(http.MethodGet, listRoute, http.HandlerFunc(s.listKeys))
+	s.router.Method(http.MethodPost, "/v1/buckets/{bucket}/batch", s.valueHandler(opBatch, s.admitBatch, s.batch))
+	s.router.Method(http.MethodPut, bucketRoute, s.admin(s.putBucket))
+	s.router.Method(http.MethodDelete, bucketRoute, s.admin(s.dropBucket))
 	for path, h := range map[string]adminHandler{
+		"/v1/buckets":            s.getBuckets,
+		bucketRoute:              s.getBucket,
 		"/v1/ring":               s.getRing,
 		"/v1/ring/{bucket}/*":    s.getKeyRing,
 		"/v1/explain/{bucket}/*": s.getExplanation,

@@ -28,23 +28,30 @@ type siblingDoc struct {
 }
 
 func siblingsJSON(token string, live []object.Sibling) []byte {
-	doc := siblingsDoc{Context: token, Siblings: make([]siblingDoc, len(live))}
+	return mustJSON(siblingsDoc{Context: token, Siblings: siblingDocs(live)})
+}
+
+func siblingDocs(live []object.Sibling) []siblingDoc {
+	docs := make([]siblingDoc, len(live))
 	for i := range live {
-		s := &live[i]
-		d := siblingDoc{Dot: s.Dot.String(), ContentType: s.ContentType, Modified: isoTime(s.ModifiedMS)}
-		d.Encoding, d.Value = textOf(s.Value)
-		if s.ExpiresMS != 0 {
-			d.ExpiresAt = isoTime(s.ExpiresMS)
-		}
-		if len(s.Meta) > 0 {
-			d.Meta = make(map[string]string, len(s.Meta))
-			for _, f := range s.Meta {
-				d.Meta[f.Name] = f.Value
-			}
-		}
-		doc.Siblings[i] = d
+		docs[i] = newSiblingDoc(&live[i])
 	}
-	return mustJSON(doc)
+	return docs
+}
+
+func newSiblingDoc(s *object.Sibling) siblingDoc {
+	d := siblingDoc{Dot: s.Dot.String(), ContentType: s.ContentType, Modified: isoTime(s.ModifiedMS)}
+	d.Encoding, d.Value = textOf(s.Value)
+	if s.ExpiresMS != 0 {
+		d.ExpiresAt = isoTime(s.ExpiresMS)
+	}
+	if len(s.Meta) > 0 {
+		d.Meta = make(map[string]string, len(s.Meta))
+		for _, f := range s.Meta {
+			d.Meta[f.Name] = f.Value
+		}
+	}
+	return d
 }
 
 // textOf puts bytes into a JSON string: as they are if they are UTF-8.

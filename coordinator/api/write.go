@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -29,10 +30,10 @@ func (s *Server) write(q *keyRequest) (p *problem, mine bool) {
 	ctx, cancel := q.deadline()
 	defer cancel()
 	s.overdue.enter(q, ctx)
-	res, err := s.opts.KV.Put(ctx, coordinator.PutRequest{
-		Bucket: q.bucket, Key: q.key, Consistency: q.params.consistency,
-		Context: q.context, ReadFirst: q.op == opDelete && !q.given, Sibling: sib,
-	})
+	res, err := s.put(ctx, q, sib)
+	if s.moved(q, err) {
+		res, err = s.put(ctx, q, sib)
+	}
 	if !s.overdue.leave(q) {
 		return nil, false
 	}
@@ -41,6 +42,17 @@ func (s *Server) write(q *keyRequest) (p *problem, mine bool) {
 	}
 	q.answerWrite(&res)
 	return nil, true
+}
+
+func (s *Server) put(ctx context.Context, q *keyRequest, sib object.Sibling) (coordinator.PutResult, error) {
+	if q.op == opPut || q.op == opAdd {
+		sib.ExpiresMS = s.expiresMS(q, q.params.ttl)
+	}
+	return s.opts.KV.Put(ctx, coordinator.PutRequest{
+		Bucket: q.stored, Key: q.key, Consistency: q.consistency(),
+		Context: q.context, ReadFirst: q.op == opDelete && !q.given, Sibling: sib,
+		Increment: q.op == opAdd, Delta: q.delta,
+	})
 }
 
 // readSibling reads what is to be stored: first the headers, then the body.
@@ -54,16 +66,13 @@ func (s *Server) readSibling(q *keyRequest, sib *object.Sibling) (p *problem) {
 	if sib.Value, p = s.readBody(q); p != nil {
 		return p
 	}
-	if q.params.ttl > 0 {
-		sib.ExpiresMS = s.opts.Now().Add(q.params.ttl).UnixMilli()
-	}
-	return nil
+	return q.unfit(sib.Value)
 }
 
 // readBody reads the value, for which it reserves room first. The slice is not
 // pooled: the store may keep it.
 func (s *Server) readBody(q *keyRequest) ([]byte, *problem) {
-	r, limit := q.r, s.opts.MaxValueBytes
+	r, limit := q.r, s.valueLimit(q)
 	if !r.ProtoAtLeast(1, 1) && r.ContentLength == 0 && r.Header.Get("Content-Length") == "" {
 		return nil, &problem{kind: &kindLength, detail: "An HTTP/1.0 PUT needs a Content-Length: without it an empty value cannot be told from a lost one."}
 	}

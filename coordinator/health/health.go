@@ -16,13 +16,15 @@ const (
 func (s State) String() string { return [...]string{"closed", "half_open", "open"}[s] }
 
 // Class is the kind of a call. Latencies are kept apart by it, because a
-// write waits for a disk where a read does not.
+// write waits for a disk where a read does not, and a listing goes through many
+// keys.
 type Class uint8
 
 // The classes.
 const (
 	Read Class = iota
 	Write
+	List
 	numClasses
 )
 

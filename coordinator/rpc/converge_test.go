@@ -239,7 +239,7 @@ func TestLeavesWithoutKeys(t *testing.T) {
 func TestClasses(t *testing.T) {
 	bulk := map[string]bool{
 		"exchange": true, "pull": true, "keys": true, "fetch": true, "push": true,
-		"candidates": true, "verify": true, "purge": true,
+		"candidates": true, "verify": true, "purge": true, "list": true,
 	}
 	for m := methodPing; m < methods; m++ {
 		if got := m.class() == wire.Bulk; got != bulk[m.String()] {

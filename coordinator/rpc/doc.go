@@ -1,6 +1,6 @@
 // Package rpc carries requests between the nodes of a cluster over their own
 // wire protocol: the coordinator's reads, writes and forwards, questions after
-// how a node and its copies are, the pages and sizes of partitions that are being
+// how a node and its copies are, the keys of buckets, the pages and sizes of partitions that are being
 // filled, the exchanges by which owners become equal, the steps of a purge, and
 // cluster maps.
 //
@@ -11,7 +11,7 @@
 // # What it owes
 //
 //   - [Transport] is the calling side: it implements coordinator.Peers,
-//     coordinator.Probes, and of package antientropy Peers, ReplicaPeers,
+//     coordinator.Probes, coordinator.ListPeers, and of package antientropy Peers, ReplicaPeers,
 //     ReportPeers and ReapPeers, and Exchange for the gossip. It keeps one
 //     connection to each address for requests that somebody waits for, and one
 //     for bulk (all that carries whole objects or thousands of keys, and maps),
@@ -37,6 +37,8 @@
 //     says it in its MaybeApplied, whatever its causes wrap. Push and Purge,
 //     which carry many keys, are the exception: their error is about the key
 //     that failed, and those before it may have been done. Both may be repeated.
+//     The error of a batch is that of each of its entries; an entry that was
+//     answered has its own.
 //  2. errors.Is finds the same sentinel on the caller's side that the handler
 //     wrapped on its own; the list is the error table in this package.
 //  3. A node without a cluster, on either side, gets no further than Exchange;
@@ -47,7 +49,7 @@
 //     shortest integers. A decoder refuses anything else, skips fields that it
 //     does not know (they can only come last) and allocates no more than a
 //     small multiple of what it reads (132 KiB for the verdicts of a
-//     comparison). Golden files hold the bytes of every message. Where a reply
+//     comparison, 400 KiB for the puts of a batch). Golden files hold the bytes of every message. Where a reply
 //     goes by the order of the request's list, one of another length is refused.
 //  6. A handler's panic is one failed request, not a failed node.
 //  7. A node that stops answers what it runs and refuses the rest: none of its

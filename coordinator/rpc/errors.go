@@ -13,6 +13,7 @@ import (
 	"starling/coordinator/rpc/internal/wire"
 	"starling/gossip/state"
 	"starling/store"
+	"starling/store/bucket/resolve"
 	"starling/store/object"
 )
 
@@ -50,6 +51,11 @@ const (
 	codeTooManyMembers
 	codeHintsFull
 	codeTooFewOwners
+	codeGone
+	codeUnfit
+	codeFuture
+	codeRange
+	codeBusy
 )
 
 // The two halves of an error's description.
@@ -101,6 +107,11 @@ var errorTable = []struct {
 	{coordinator.ErrHintsFull, codeHintsFull, retryable, none},
 	{store.ErrHintsFull, codeHintsFull, retryable, none},
 	{coordinator.ErrTooFewOwners, codeTooFewOwners, retryable, none},
+	{coordinator.ErrGone, codeGone, final, none},
+	{resolve.ErrUnfit, codeUnfit, final, none},
+	{resolve.ErrFuture, codeFuture, final, none},
+	{resolve.ErrRange, codeRange, final, none},
+	{resolve.ErrBusy, codeBusy, retryable, none},
 }
 
 // sentinels are the errors that a code stands for on the far side: those of
@@ -128,6 +139,11 @@ var sentinels = map[code][]error{
 	codeTooManyMembers:  {state.ErrTooManyMembers},
 	codeHintsFull:       {coordinator.ErrHintsFull},
 	codeTooFewOwners:    {coordinator.ErrTooFewOwners},
+	codeGone:            {coordinator.ErrGone},
+	codeUnfit:           {resolve.ErrUnfit},
+	codeFuture:          {resolve.ErrFuture},
+	codeRange:           {resolve.ErrRange},
+	codeBusy:            {resolve.ErrBusy},
 }
 
 // RemoteError is what a peer answered instead of a result. errors.Is and

@@ -43,6 +43,7 @@ func TestErrorsTravel(t *testing.T) {
 		"method":            {ErrMethod, false, false},
 		"hints full":        {coordinator.ErrHintsFull, true, false},
 		"too few owners":    {coordinator.ErrTooFewOwners, true, false},
+		"gone":              {coordinator.ErrGone, false, false},
 	}
 	for name, c := range all {
 		near := fmt.Errorf("partition 7: %w", c.err)

@@ -26,6 +26,8 @@ const (
 	forwardExpires     protowire.Number = 13
 	forwardDot         protowire.Number = 14
 	forwardValue       protowire.Number = 15
+	forwardIncrement   protowire.Number = 16
+	forwardDelta       protowire.Number = 17
 
 	metaName  protowire.Number = 1
 	metaValue protowire.Number = 2
@@ -52,7 +54,9 @@ func appendForwardRequest(dst []byte, q coordinator.ForwardRequest) []byte {
 	dst = appendUint(dst, forwardModified, uint64(s.ModifiedMS))
 	dst = appendUint(dst, forwardExpires, uint64(s.ExpiresMS))
 	dst = appendDot(dst, forwardDot, s.Dot)
-	return appendText(dst, forwardValue, s.Value)
+	dst = appendText(dst, forwardValue, s.Value)
+	dst = appendFlag(dst, forwardIncrement, p.Increment)
+	return appendUint(dst, forwardDelta, protowire.EncodeZigZag(p.Delta))
 }
 
 // forwardBytes is about the size of a forward.
@@ -77,6 +81,10 @@ func decodeForwardRequest(b []byte) (q coordinator.ForwardRequest, err error) {
 			p.Context = f.context()
 		case forwardReadFirst:
 			p.ReadFirst = f.flag()
+		case forwardIncrement:
+			p.Increment = f.flag()
+		case forwardDelta:
+			p.Delta = protowire.DecodeZigZag(f.uint(math.MaxUint64))
 		default:
 			decodeForwardSibling(&f, &p.Sibling)
 		}
@@ -219,6 +227,7 @@ const (
 	resultRequired    protowire.Number = 6
 	resultCoordinator protowire.Number = 7
 	resultReceipt     protowire.Number = 8
+	resultCount       protowire.Number = 9
 
 	receiptNode    protowire.Number = 1
 	receiptOutcome protowire.Number = 2
@@ -239,7 +248,7 @@ func appendPutResult(dst []byte, a coordinator.PutResult) []byte {
 			return appendID(b, receiptHolder, r.Holder)
 		})
 	}
-	return dst
+	return appendUint(dst, resultCount, protowire.EncodeZigZag(a.Count))
 }
 
 func decodePutResult(b []byte) (a coordinator.PutResult, err error) {
@@ -262,6 +271,8 @@ func decodePutResult(b []byte) (a coordinator.PutResult, err error) {
 			a.Coordinator = f.id()
 		case resultReceipt:
 			a.Replicas = append(a.Replicas, decodeReceipt(&f, len(a.Replicas)))
+		case resultCount:
+			a.Count = protowire.DecodeZigZag(f.uint(math.MaxUint64))
 		}
 	}
 	return a, f.err

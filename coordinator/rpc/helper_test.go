@@ -30,6 +30,7 @@ type fakeNode struct {
 	exchange  func(context.Context, state.Map) (state.Map, error)
 	inspect   func(context.Context, object.Ref) (coordinator.InspectReply, error)
 	status    func(context.Context) (coordinator.NodeStatus, error)
+	list      func(context.Context, coordinator.ScanRequest) (coordinator.ScanReply, error)
 
 	compare    func(context.Context, antientropy.CompareRequest) ([]antientropy.Comparison, error)
 	keys       func(context.Context, antientropy.KeysRequest) (antientropy.KeysPage, error)
@@ -112,7 +113,7 @@ func (n *fakeNode) HandleRepair(ctx context.Context, start *antientropy.RepairRe
 
 func (n *fakeNode) services() Services {
 	return Services{
-		Replica: n, Diagnosis: n, Source: n, Exchange: n.exchange,
+		Replica: n, Batch: n, List: n, Diagnosis: n, Source: n, Exchange: n.exchange,
 		Convergence: n, Repair: n, Reap: n, Mend: n,
 	}
 }

@@ -35,6 +35,10 @@ const (
 	methodPurge
 	methodRepair
 	methodSizes
+	methodReadBatch
+	methodReplicateBatch
+	methodForwardBatch
+	methodList
 
 	methods // one more than the last
 )
@@ -42,7 +46,7 @@ const (
 var methodNames = [methods]string{
 	"unknown", "ping", "exchange", "read", "replicate", "forward", "confirm", "pull", "inspect", "status",
 	"compare", "keys", "fetch", "push", "report", "candidates", "verify", "purge", "repair",
-	"sizes",
+	"sizes", "read_batch", "replicate_batch", "forward_batch", "list",
 }
 
 // known is m, or 0 for a method that this build has never heard of.
@@ -64,7 +68,7 @@ func (m method) String() string { return methodNames[m] }
 func (m method) class() wire.Class {
 	switch m {
 	case methodExchange, methodPull, methodKeys, methodFetch, methodPush,
-		methodCandidates, methodVerify, methodPurge:
+		methodCandidates, methodVerify, methodPurge, methodList:
 		return wire.Bulk
 	}
 	return wire.Interactive
@@ -77,6 +81,8 @@ func unjoined(m uint8) bool { return method(m) == methodExchange }
 // coordinator.ErrNotReady.
 type Services struct {
 	Replica   coordinator.Replica
+	Batch     coordinator.BatchReplica
+	List      coordinator.ListReplica
 	Diagnosis coordinator.Diagnosis
 	Source    antientropy.Source
 	// Exchange merges a peer's map and returns the outcome.
@@ -115,6 +121,20 @@ func (t *Transport) serve(ctx context.Context, number uint8, payload []byte, rep
 			return late
 		}
 		return err
+	case methodReadBatch, methodReplicateBatch, methodForwardBatch:
+		if s.Batch == nil {
+			return notReady(m)
+		}
+		err := serveBatch(ctx, m, s.Batch, payload, reply)
+		if late := t.delayReply(ctx); late != nil {
+			return late
+		}
+		return err
+	case methodList:
+		if s.List == nil {
+			return notReady(m)
+		}
+		return serveList(ctx, s.List, payload, reply)
 	case methodConfirm, methodPull, methodSizes:
 		if s.Source == nil {
 			return notReady(m)

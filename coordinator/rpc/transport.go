@@ -48,7 +48,8 @@ type Options struct {
 	// Serve.
 	DialTimeout, DrainTimeout time.Duration
 
-	// ReplyDelay holds every answer to a read, replicate or forward back.
+	// ReplyDelay holds every answer to a read, replicate or forward back, and
+	// those to batches of them.
 	// For tests only.
 	ReplyDelay time.Duration
 }
@@ -66,9 +67,11 @@ type Transport struct {
 }
 
 var (
-	_ coordinator.Peers  = (*Transport)(nil)
-	_ coordinator.Probes = (*Transport)(nil)
-	_ antientropy.Peers  = (*Transport)(nil)
+	_ coordinator.Peers      = (*Transport)(nil)
+	_ coordinator.BatchPeers = (*Transport)(nil)
+	_ coordinator.ListPeers  = (*Transport)(nil)
+	_ coordinator.Probes     = (*Transport)(nil)
+	_ antientropy.Peers      = (*Transport)(nil)
 
 	_ antientropy.ReplicaPeers = (*Transport)(nil)
 	_ antientropy.ReportPeers  = (*Transport)(nil)

@@ -121,10 +121,14 @@ func TestServicesComeLater(t *testing.T) {
 		"status":    func() error { _, err := caller.Status(short(t), nodeB); return err },
 		"confirm":   func() error { _, err := caller.Confirm(short(t), nodeB, nil); return err },
 		"pull":      func() error { _, err := caller.Pull(short(t), nodeB, antientropy.PullRequest{}); return err },
+		"list":      func() error { _, err := caller.List(short(t), nodeB, coordinator.ScanRequest{}); return err },
 		"sizes":     func() error { _, err := caller.Sizes(short(t), nodeB, antientropy.SizesRequest{}); return err },
 		"exchange":  func() error { _, err := caller.Exchange(short(t), addr, state.Map{}); return err },
 	}
 	for name, call := range convergeCalls(t, caller) {
+		calls[name] = call
+	}
+	for name, call := range batchCalls(t, caller) {
 		calls[name] = call
 	}
 	if want := int(methods) - 2; len(calls) != want {

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"starling/store/bucket"
 )
 
 // The encoding is a format byte and protobuf fields in ascending order, zero values left out. It is a wire and disk
@@ -16,6 +18,8 @@ const formatV1 = 1
 const (
 	mapSettings = 1 // message
 	mapMember   = 2 // message, repeated, ascending by ID
+	mapBuckets  = 3 // message, as package bucket encodes it
+	mapLast     = mapBuckets
 
 	settingsCluster     = 1 // 16 bytes
 	settingsPartitions  = 2 // varint
@@ -50,6 +54,9 @@ func (m Map) Append(dst []byte) []byte {
 	for _, r := range m.Members {
 		scratch = r.append(scratch[:0])
 		dst = appendBytes(dst, mapMember, scratch)
+	}
+	if len(m.Buckets) > 0 {
+		dst = appendBytes(dst, mapBuckets, m.Buckets.Append(nil))
 	}
 	return dst
 }
@@ -122,7 +129,7 @@ func decode(b []byte) (Map, error) {
 		return Map{}, fmt.Errorf("format %d: this build knows format %d", b[0], formatV1)
 	}
 	var m Map
-	extra, err := eachField(b[1:], mapMember, m.decodeField)
+	extra, err := eachField(b[1:], mapLast, m.decodeField)
 	if err != nil {
 		return Map{}, err
 	}
@@ -157,6 +164,10 @@ func (m *Map) decodeField(f field) error {
 		}
 		m.Members = append(m.Members, r)
 		return nil
+	case mapBuckets:
+		var err error
+		m.Buckets, err = bucket.Decode(f.bytes)
+		return err
 	}
 	return errField
 }

@@ -110,7 +110,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"nothing":            {},
 		"another format":     {2},
 		"cut off":            goldenMap().Append(nil)[:40],
-		"map-wide field":     msg(3, []byte("x")),
+		"map-wide field":     msg(mapLast+1, []byte("x")),
 		"order":              two.Append(nil),
 		"a record twice":     double.Append(nil),
 		"settings of zero":   msg(mapSettings, Settings{Partitions: 8}.append(nil)),
@@ -147,6 +147,7 @@ func TestDecodeRefuses(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add(goldenMap().Append(nil))
 	f.Add(Map{}.Append(nil))
+	f.Add(goldenBuckets().Append(nil))
 	f.Add([]byte("\x01\x12\x00"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := Decode(b)

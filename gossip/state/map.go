@@ -8,6 +8,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"starling/ring"
+	"starling/store/bucket"
 )
 
 // Errors of this package, wrapped with what was found and what to do about it.
@@ -22,6 +23,8 @@ var (
 	ErrUnknownMember = errors.New("state: unknown member")
 	// ErrTooManyMembers: a map would have more records, or more members, than MaxRecords or ring.MaxMembers.
 	ErrTooManyMembers = errors.New("state: too many members")
+	// ErrTooManyBuckets: a map would have more records of buckets than bucket.MaxMerged.
+	ErrTooManyBuckets = errors.New("state: too many buckets")
 	// ErrInvalid: a record or the settings are out of bounds.
 	ErrInvalid = errors.New("state: invalid")
 	// ErrMalformed: bytes are not the encoding of a map.
@@ -126,6 +129,8 @@ func (s Settings) GoString() string { return s.String() }
 type Map struct {
 	Settings Settings
 	Members  []Member
+	// Buckets is what is known of buckets, nil if that is nothing. Placement does not depend on it.
+	Buckets bucket.Registry
 }
 
 // NewCluster is the map of a brand-new cluster: its first member is active and holds every partition. A zero Version

@@ -5,10 +5,12 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+
+	"starling/store/bucket"
 )
 
 // Merge is the map that knows all that a and b know: of each record the furthest State, the highest Fence, the
-// Heir of the highest ID and the owner's latest Version.
+// Heir of the highest ID and the owner's latest Version; of the buckets what [bucket.Merge] says.
 // Two contents under one Version, which only a copied data directory can produce, are settled by comparing their
 // bytes. Zero settings take the other's; others must be equal, else ErrForeignCluster or ErrSettings. Merge is
 // idempotent, commutative and associative. The result shares memory with a and b.
@@ -17,7 +19,7 @@ func Merge(a, b Map) (Map, error) {
 	if err != nil {
 		return Map{}, err
 	}
-	m := Map{Settings: s, Members: mergeMembers(a.Members, b.Members)}
+	m := Map{Settings: s, Members: mergeMembers(a.Members, b.Members), Buckets: bucket.Merge(a.Buckets, b.Buckets)}
 	if err := m.check(); err != nil {
 		return Map{}, err
 	}

@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"starling/ring"
+	"starling/store/bucket"
 )
 
 // Bounds of a map.
@@ -108,7 +109,7 @@ func checkText(s string, maxBytes int) error {
 	return nil
 }
 
-// check is ErrTooManyMembers for a map beyond its bounds.
+// check is ErrTooManyMembers or ErrTooManyBuckets for a map beyond its bounds.
 func (m Map) check() error {
 	if len(m.Members) > MaxRecords {
 		return fmt.Errorf("%w: %d records, removed ones included: at most %d", ErrTooManyMembers, len(m.Members), MaxRecords)
@@ -121,6 +122,9 @@ func (m Map) check() error {
 	}
 	if live > ring.MaxMembers {
 		return fmt.Errorf("%w: %d: at most %d", ErrTooManyMembers, live, ring.MaxMembers)
+	}
+	if len(m.Buckets) > bucket.MaxMerged {
+		return fmt.Errorf("%w: %d that are declared or were dropped: at most %d", ErrTooManyBuckets, len(m.Buckets), bucket.MaxMerged)
 	}
 	return nil
 }

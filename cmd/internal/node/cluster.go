@@ -15,6 +15,7 @@ import (
 	"starling/gossip/state"
 	"starling/gossip/topology"
 	"starling/ring"
+	"starling/store/bucket"
 )
 
 // mapRecord is where the store keeps the cluster map.
@@ -47,7 +48,7 @@ func (n *Node) enterCluster(ctx context.Context) (*gossip.Gossip, error) {
 		return nil, errors.Join(err, g.Close())
 	}
 	n.transport.SetServices(rpc.Services{
-		Replica: n.coord, Diagnosis: n.coord, Source: n.source, Exchange: n.exchange,
+		Replica: n.coord, Batch: n.coord, List: n.lister, Diagnosis: n.coord, Source: n.source, Exchange: n.exchange,
 		Convergence: n.exchanger, Repair: n.replica, Mend: n, Reap: n.reaped,
 	})
 	return g, nil
@@ -82,7 +83,9 @@ func (n *Node) firstMap(ctx context.Context, self state.Member) (state.Map, erro
 		if err := n.checkSettings(saved.Settings); err != nil {
 			return saved, err
 		}
-		return saved, n.checkPeers(ctx, saved)
+		known, err := n.checkPeers(ctx, saved)
+		saved.Buckets = known
+		return saved, err
 	case len(n.cfg.Join) > 0:
 		return n.join(ctx, self)
 	case n.store.Identity().Cluster != [16]byte{}:
@@ -182,7 +185,11 @@ func (n *Node) checkSettings(s state.Settings) error {
 // Peers that do not answer are no matter for the start: gossip goes on asking.
 // But the actors of the last stop may be used again only if all members
 // answered; see keepActors.
-func (n *Node) checkPeers(ctx context.Context, saved state.Map) error {
+//
+// It returns what is known of buckets, here and by those who answered: a bucket
+// that was dropped while this node was down is not served by it, unless it could
+// reach nobody who knows.
+func (n *Node) checkPeers(ctx context.Context, saved state.Map) (known bucket.Registry, err error) {
 	ctx, cancel := context.WithTimeout(ctx, peerCheckTimeout)
 	defer cancel()
 	n.transport.SetCluster(saved.Settings.Cluster)
@@ -193,44 +200,47 @@ func (n *Node) checkPeers(ctx context.Context, saved state.Map) error {
 		}
 	}
 	type answer struct {
+		known bucket.Registry
 		heard bool
 		err   error
 	}
 	answers := make(chan answer, len(addrs))
 	for _, addr := range addrs {
 		go func() {
-			heard, err := n.checkPeer(ctx, addr, saved.Settings)
-			answers <- answer{heard, err}
+			known, heard, err := n.checkPeer(ctx, addr, saved.Settings)
+			answers <- answer{known, heard, err}
 		}()
 	}
 	var errs []error
 	all := true
+	known = saved.Buckets
 	for range addrs {
 		a := <-answers
 		all = all && a.heard
+		known = bucket.Merge(known, a.known)
 		errs = append(errs, a.err)
 	}
 	n.allHeard = all && len(addrs) > 0
-	return errors.Join(errs...)
+	return known, errors.Join(errs...)
 }
 
-func (n *Node) checkPeer(ctx context.Context, addr string, s state.Settings) (heard bool, err error) {
+func (n *Node) checkPeer(ctx context.Context, addr string, s state.Settings) (known bucket.Registry, heard bool, err error) {
 	theirs, err := n.transport.Exchange(ctx, addr, state.Map{Settings: s})
 	configured := slices.Contains(n.cfg.Join, addr)
 	switch {
 	case errors.Is(err, state.ErrForeignCluster) && configured:
-		return false, fmt.Errorf("node: %s belongs to cluster %x, but the join address %s answers for another one: give it a member of its own cluster, or start with an empty data directory to join that one (%w)",
+		return nil, false, fmt.Errorf("node: %s belongs to cluster %x, but the join address %s answers for another one: give it a member of its own cluster, or start with an empty data directory to join that one (%w)",
 			n.cfg.DataDir, s.Cluster, addr, err)
 	case err != nil:
 		n.log.Debug("a peer did not answer before the start", "addr", addr, "err", err)
-		return false, nil
+		return nil, false, nil
 	}
 	boot := n.store.Identity().Boot
 	if self, ok := theirs.Member(n.id); ok && self.Boot >= boot {
-		return true, fmt.Errorf("%w: %s counts %d starts, and %s has seen start %d of this node, so another copy of the directory has been in use since: start with an empty data directory as a new member, under another name",
+		return nil, true, fmt.Errorf("%w: %s counts %d starts, and %s has seen start %d of this node, so another copy of the directory has been in use since: start with an empty data directory as a new member, under another name",
 			gossip.ErrLostTime, n.cfg.DataDir, boot, addr, self.Boot)
 	}
-	return true, nil
+	return theirs.Buckets, true, nil
 }
 
 // keepActors lets the store go on with the actors of its last clean stop once
@@ -305,6 +315,10 @@ func (n *Node) applyLocked() error {
 	v, err := m.ViewFrom(n.coord.View())
 	if err != nil {
 		return fmt.Errorf("node: placing the members: %w", err)
+	}
+	if !slices.Equal(n.coord.Buckets(), m.Buckets) {
+		n.coord.SetBuckets(m.Buckets)
+		n.sweeper.Kick()
 	}
 	if n.coord.View() != v {
 		n.coord.SetView(v)

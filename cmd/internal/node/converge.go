@@ -37,11 +37,13 @@ func (l leaves) KeyDigests(partition uint32, leaf uint16, after object.Ref) iter
 	return l.Store.KeyDigests(partition, leaf, after)
 }
 
-// applier merges under the coordinator's gate.
+// applier merges under the coordinator's gate. What is of a bucket that is gone
+// counts as merged.
 type applier struct{ n *Node }
 
 func (a applier) Apply(ref object.Ref, stamp uint64, o object.Object) (object.Written, error) {
 	w, err := a.n.coord.Apply(ref, stamp, o)
+	w, err = orMerged(w, err, o)
 	return w, refused(err)
 }
 
@@ -56,7 +58,7 @@ func refused(err error) error {
 // assembleExchange makes the two sides of the exchange.
 func (n *Node) assembleExchange() (err error) {
 	n.exchanger, err = antientropy.NewExchanger(antientropy.ExchangerOptions{
-		Self: n.id, Views: n.coord, Peers: n.transport, Store: leaves{n.store}, Applier: applier{n}, Liveness: members{n},
+		Self: n.id, Views: n.coord, Peers: n.transport, Store: n.living(), Applier: applier{n}, Liveness: members{n},
 		Enabled: n.cfg.AntientropyEnabled, Interval: n.cfg.AntientropyInterval, BytesPerSecond: n.cfg.AntientropyBytesPerSecond,
 		Pressure:   func() float64 { return n.api.Pressure() }, // which is made later
 		Tombstones: n.store.Tombstones, Hints: n.hintCount,
@@ -67,7 +69,7 @@ func (n *Node) assembleExchange() (err error) {
 		return err
 	}
 	n.replica, err = antientropy.NewReplicaServer(antientropy.ReplicaServerOptions{
-		Self: n.id, Views: n.coord, Store: leaves{n.store}, Applier: applier{n}, Meter: n.exchanger,
+		Self: n.id, Views: n.coord, Store: n.living(), Applier: applier{n}, Meter: n.exchanger,
 	})
 	return err
 }

@@ -45,6 +45,7 @@ type Node struct {
 	listeners map[string]net.Listener // "http" and "rpc"
 	transport *rpc.Transport
 	coord     *coordinator.Coordinator
+	lister    *coordinator.Lister
 	drainer   *hint.Drainer
 	source    *antientropy.Server
 	filler    *antientropy.Filler
@@ -53,6 +54,7 @@ type Node struct {
 	replica   *antientropy.ReplicaServer
 	reaper    *antientropy.Reaper
 	reaped    *antientropy.ReapedServer
+	sweeper   *sweeper
 	api       *api.Server
 
 	// gossip is set once the node has found its cluster.
@@ -112,7 +114,7 @@ func (n *Node) assemble() (err error) {
 		return err
 	}
 	co := coordinator.Options{
-		Self: n.id, Store: n.store, Peers: n.transport, Membership: members{n}, Probes: n.transport,
+		Self: n.id, Store: keptObjects{n.store}, Peers: n.transport, Batches: n.transport, Membership: members{n}, Probes: n.transport,
 		HintTotals: n.store.HintTotals, Transfer: n.transferred, LeaveWaits: n.leaveReason, Leaf: n.leaf, ReadRepair: n.cfg.ReadRepairEnabled, Now: now,
 		Logger: n.log, Metrics: n.registry, PeerName: n.peerName,
 	}
@@ -120,6 +122,10 @@ func (n *Node) assemble() (err error) {
 		co.Hints = keptHints{n.store}
 	}
 	if n.coord, err = coordinator.New(co); err != nil {
+		return err
+	}
+	n.lister, err = coordinator.NewLister(coordinator.ListerOptions{Coordinator: n.coord, Store: n.openList, Peers: n.transport})
+	if err != nil {
 		return err
 	}
 	n.drainer, err = hint.New(hint.Options{
@@ -132,11 +138,16 @@ func (n *Node) assemble() (err error) {
 	if err = errors.Join(n.assembleTransfer(), n.assembleExchange(), n.assembleReaper()); err != nil {
 		return err
 	}
+	n.sweeper = &sweeper{rows: n.store, gone: n.coord.Gone, partitions: n.partitions, log: n.log,
+		pressure: func() float64 { return n.api.Pressure() }} // which is made below
+	if err = n.sweeper.register(n.registry); err != nil {
+		return err
+	}
 	n.wounds.tell(n.filler.Kick)
 	n.api, err = api.New(api.Options{
-		KV: n.coord, Cluster: cluster{n}, Diagnostics: n.coord, Hints: n.drainer, Convergence: everybody{n},
-		Topology: membership{n},
-		Self:     n.id, Name: n.cfg.Name, Version: n.version, Ready: n.Ready, Draining: n.draining.Load,
+		KV: n.coord, Batches: n.coord, Lists: n.lister, Cluster: cluster{n}, Diagnostics: n.coord, Hints: n.drainer, Convergence: everybody{n},
+		Topology: membership{n}, Buckets: bucketChanges{n},
+		Self: n.id, Name: n.cfg.Name, Version: n.version, Ready: n.Ready, Draining: n.draining.Load,
 		MaxValueBytes: int(n.cfg.MaxValueBytes), MaxInflight: n.cfg.MaxInflight,
 		MaxInflightBytes: max(n.cfg.MaxInflightBytes, n.cfg.MaxValueBytes), MaxConnections: n.cfg.MaxConnections,
 		DefaultTimeout: n.cfg.DefaultTimeout, MaxTimeout: n.cfg.MaxTimeout,
@@ -236,6 +247,7 @@ func (n *Node) Run(ctx context.Context) error {
 		start(back, n.followMap)
 		start(back, n.filler.Run)
 		start(back, n.parter.Run)
+		start(back, n.sweeper.Run)
 		start(back, n.keepActors)
 		start(front, n.exchanger.Run)
 		if n.cfg.AntientropyEnabled {

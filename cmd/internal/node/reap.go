@@ -12,12 +12,19 @@ import (
 	"starling/store/object"
 )
 
-// reapRows is the store in the terms of the purge.
-type reapRows struct{ *store.Store }
+// reapRows is the store in the terms of the purge. What is of a bucket that is
+// gone is deleted without it.
+type reapRows struct {
+	*store.Store
+	gone func(stored string) bool
+}
 
 func (r reapRows) Candidates(partition uint32, after object.Ref, dueBeforeMS int64) iter.Seq2[antientropy.Candidate, error] {
 	return func(yield func(antientropy.Candidate, error) bool) {
 		for c, err := range r.Store.Candidates(partition, after, dueBeforeMS) {
+			if err == nil && r.gone(c.Ref.Bucket) {
+				continue
+			}
 			reap := antientropy.ReapPrune
 			if c.Delete {
 				reap = antientropy.ReapDelete
@@ -39,7 +46,7 @@ func (g gate) Under(ref object.Ref, stamp uint64, do func() error) error {
 // assembleReaper makes the two sides of the purge.
 func (n *Node) assembleReaper() (err error) {
 	n.reaped, err = antientropy.NewReapedServer(antientropy.ReapedOptions{
-		Self: n.id, Boot: n.store.Identity().Boot, Views: n.coord, Rows: reapRows{n.store}, Hints: n.store, Purger: n.store,
+		Self: n.id, Boot: n.store.Identity().Boot, Views: n.coord, Rows: reapRows{n.store, n.coord.Gone}, Hints: n.store, Purger: n.store,
 		Gate: gate{n}, MinAge: n.cfg.TombstonesMinAge, Now: clock(n.cfg.TestClockOffset), Hold: n.exchanger.Hold,
 	})
 	if err != nil {

@@ -25,14 +25,14 @@ func (d dropper) Drop(partition uint32, stamp uint64) error {
 func (n *Node) assembleTransfer() (err error) {
 	pressure := func() float64 { return n.api.Pressure() } // which is made later
 	n.source, err = antientropy.NewServer(antientropy.ServerOptions{
-		Self: n.id, Views: n.coord, Store: n.store, Copies: copies{n.store}, Pressure: pressure,
+		Self: n.id, Views: n.coord, Store: n.living(), Copies: copies{n.store}, Pressure: pressure,
 		BytesPerSecond: n.cfg.TransferBytesPerSecond,
 	})
 	if err != nil {
 		return err
 	}
 	n.filler, err = antientropy.NewFiller(antientropy.FillerOptions{
-		Self: n.id, Views: n.coord, Peers: n.transport, Replicas: n.transport, Store: leaves{n.store}, Copies: copies{n.store},
+		Self: n.id, Views: n.coord, Peers: n.transport, Replicas: n.transport, Store: n.living(), Copies: copies{n.store},
 		Applier: applier{n}, Membership: members{n}, BytesPerSecond: n.cfg.TransferBytesPerSecond, Pressure: pressure,
 		Prepare: n.healAll, HandOver: func(ctx context.Context, c antientropy.Claim, owners []ring.NodeID) error {
 			return n.parter.HandOver(ctx, c, owners) // which is made later
@@ -43,7 +43,7 @@ func (n *Node) assembleTransfer() (err error) {
 		return err
 	}
 	n.parter, err = antientropy.NewParter(antientropy.ParterOptions{
-		Self: n.id, Views: n.coord, Peers: n.transport, Store: leaves{n.store}, Copies: copies{n.store}, Dropper: dropper{n},
+		Self: n.id, Views: n.coord, Peers: n.transport, Store: n.living(), Copies: copies{n.store}, Dropper: dropper{n},
 		BytesPerSecond: n.cfg.TransferBytesPerSecond, Pressure: pressure, PeerName: n.peerName, Logger: n.log, Metrics: n.registry,
 	})
 	return err
