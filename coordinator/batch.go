@@ -73,7 +73,7 @@ const (
 	// not wait for each other.
 	batchPlaces = 2048
 	// maxTogether is how many operations of one batch are under way at once.
-	maxTogether = 512
+	maxTogether = 256
 	// maxReading is how many gets of one batch are under way at once. Those that
 	// begin after maxReadBytes were read are refused: so one batch holds that
 	// much, and maxReading objects, at most.

@@ -49,9 +49,12 @@ func (n batchNet) ForwardBatch(ctx context.Context, to ring.NodeID, reqs []Forwa
 	return a, err
 }
 
+// count is also how long a message is on its way, by the bubble's clock: until
+// all who have something for its node have come.
 func (n batchNet) count(entries int) {
 	n.messages.Add(1)
 	n.entries.Add(int64(entries))
+	time.Sleep(messageLinger / 2)
 }
 
 // newBatchCluster is newCluster with hints, whose nodes send messages of
@@ -105,7 +108,7 @@ func TestABatchTravelsInFewMessages(t *testing.T) {
 		synctest.Wait()
 		// Some 80 are forwarded, each is sent to two replicas: at most 4 forward
 		// lanes and 5 × 4 lanes of copies.
-		if m, e := net.messages.Load(), net.entries.Load(); m > 100 || e < 2*n {
+		if m, e := net.messages.Load(), net.entries.Load(); m > 60 || e < 2*n {
 			t.Errorf("%d entries in %d messages", e, m)
 		}
 		net.messages.Store(0)
@@ -118,7 +121,7 @@ func TestABatchTravelsInFewMessages(t *testing.T) {
 				t.Fatalf("get %d: %+v, %v", i, live, r.Err)
 			}
 		}
-		if m := net.messages.Load(); m > 70 {
+		if m := net.messages.Load(); m > 30 {
 			t.Errorf("%d gets in %d messages", n, m)
 		}
 	})

@@ -212,18 +212,17 @@ func (g *get) askMore(ctx context.Context) {
 			g.report(getEvent{node: i, err: ErrNotReady})
 			continue
 		}
-		g.expect(g.nodes[i])
-		local := g.local
+		to, local := g.nodes[i], g.local // the list of nodes may grow meanwhile
+		g.expect(to)
 		go func() {
 			defer g.c.tasks.done(1)
-			g.events <- g.read(ctx, i, req, local)
+			g.events <- g.read(ctx, i, to, req, local)
 		}()
 	}
 }
 
 // read asks one peer; local is the copy that req.Have is the hash of.
-func (g *get) read(ctx context.Context, node int, req ReadRequest, local object.Object) getEvent {
-	to := g.nodes[node]
+func (g *get) read(ctx context.Context, node int, to ring.NodeID, req ReadRequest, local object.Object) getEvent {
 	var reply ReadReply
 	err := g.c.placed(ctx, to, opRead, req.Ref, req.Stamp, func() (err error) {
 		reply, err = g.c.peersFor(ctx).Read(ctx, to, req)

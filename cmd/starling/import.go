@@ -22,7 +22,7 @@ const (
 	// importTimeout is the deadline of a batch where --timeout gives none, and
 	// importAttempts how often an operation is sent.
 	importTimeout  = 10 * time.Second
-	importAttempts = 8
+	importAttempts = 12
 )
 
 func newImportCommand(a *app) *cobra.Command {

@@ -31,7 +31,7 @@ func TestABucketDroppedWhileANodeIsDown(t *testing.T) {
 	// Some are written while it is down, so that there are hints of the bucket, and
 	// some deleted, which nobody may purge before it is back.
 	for n, key := range all[:60] {
-		c.doAbout(204, "PUT", live[n%len(live)], key, "", "old and new")
+		c.patiently(204, "PUT", live[n%len(live)], key, "", "old and new")
 	}
 	c.deleteAll(live, all[len(all)-20:])
 	eventually(t, "somebody keeps hints", func() bool { return c.keptHints(live) > 0 })
@@ -46,7 +46,7 @@ func TestABucketDroppedWhileANodeIsDown(t *testing.T) {
 	// Used again before the node is back.
 	const used = 50
 	for n, key := range all[:used] {
-		c.doAbout(204, "PUT", live[n%len(live)], key, "", "again")
+		c.patiently(204, "PUT", live[n%len(live)], key, "", "again")
 	}
 
 	started := make(chan error, 1)
@@ -84,7 +84,7 @@ func TestABucketDroppedWhileANodeIsDown(t *testing.T) {
 	for n, key := range all {
 		at := 1 + n%c.n
 		if n < used {
-			if a := c.doAbout(200, "GET", at, key, "?consistency=all", ""); string(a.body) != "again" {
+			if a := c.patiently(200, "GET", at, key, "?consistency=all", ""); string(a.body) != "again" {
 				t.Errorf("%s at n%d: %s", key, at, a.text())
 			}
 			continue
@@ -105,7 +105,7 @@ func TestABucketDroppedWhileANodeIsDown(t *testing.T) {
 	if err := json.Unmarshal(a.body, &b); err != nil || !b.Declared || b.Incarnation != 1 || b.Properties.Consistency != "all" || b.Properties.TTL != "1h" {
 		t.Errorf("the bucket is %s: %v", a.body, err)
 	}
-	if a := c.doAbout(204, "PUT", live[1], "last", "", "v"); !strings.Contains(a.Header.Get("X-Starling-Replicas"), "required=3") {
+	if a := c.patiently(204, "PUT", live[1], "last", "", "v"); !strings.Contains(a.Header.Get("X-Starling-Replicas"), "required=3") {
 		t.Errorf("a write was acknowledged by %s", a.Header.Get("X-Starling-Replicas"))
 	}
 
@@ -125,11 +125,26 @@ func TestABucketDroppedWhileANodeIsDown(t *testing.T) {
 	}
 }
 
+// patiently asks until the answer is not that nothing happened because the node
+// had no processor for a while, or an owner; then it wants the status.
+func (c *cluster) patiently(want int, method string, i int, key, query, body string) (a answer) {
+	c.t.Helper()
+	var err error
+	eventually(c.t, method+" "+key+" to be answered", func() bool {
+		a, err = c.try(method, i, keys+key+query, body)
+		return err != nil || a.StatusCode != 503 || strings.Contains(string(a.body), `"maybe_applied":true`)
+	})
+	if err != nil || a.StatusCode != want {
+		c.t.Fatalf("%s %s%s at n%d: %v, %s; want %d\n%s", method, key, query, i, err, a.text(), want, c.explain("b", key))
+	}
+	return a
+}
+
 // wantNothing wants a key of bucket b to be absent at some consistencies.
 func (c *cluster) wantNothing(at int, key string, levels ...string) {
 	c.t.Helper()
 	for _, level := range levels {
-		c.doAbout(404, "GET", at, key, "?consistency="+level, "")
+		c.patiently(404, "GET", at, key, "?consistency="+level, "")
 	}
 }
 
