@@ -18,7 +18,8 @@
 //     already or was sent to the pending node too, under W + pending.
 //  2. One of these owners streams a snapshot: whole objects, page by page. Each
 //     request is the credit for one page, and a stream has one page under way
-//     at most.
+//     at most. An owner that has clients lets a page wait, and makes it smaller,
+//     so that what it sends keeps to a part of its pace.
 //  3. The node goes through the keys of every owner that confirmed, and fetches
 //     what it does not know.
 //  4. It publishes its settled bit; several partitions at a time, while others
@@ -60,8 +61,9 @@
 //     nobody is pending or displaced: the new owners are settled;
 //   - under one stamp, and without any other view in between, every owner was
 //     given what it lacked of the copy, durably, until its keys were gone
-//     through under two salts and it lacked nothing. One owner that does
-//     not answer keeps the copy;
+//     through under two salts and it lacked nothing. The copy's own keys are
+//     those of the beginning, read once. One owner that does not answer
+//     keeps the copy;
 //   - that stamp is still in force, under the gate that writes pass.
 //
 // Why nothing is lost: a write goes to a node only by a view in which it is
