@@ -23,7 +23,9 @@ type Server struct {
 	// diagnoses has an element for each question to all members under way.
 	diagnoses   chan struct{}
 	connections atomic.Int64
+	open        openConns
 	stopping    atomic.Bool // Serve's context has ended
+	hushed      atomic.Bool // answers do not ask for the end of their connection
 }
 
 // New makes a server and registers its metrics.

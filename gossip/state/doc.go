@@ -7,8 +7,8 @@
 // between. The package is pure: no goroutine, clock, randomness or I/O.
 //
 // A member's record has two parts. Its State is written by anyone and only moves forward, and with State Removed its
-// Heir, the member that has its seat in the ring. All else is written by the owner alone, who raises Version with every
-// change.
+// Heir, the member that has its seat in the ring, and Forced, the mark of a removal that gave partitions up. All else is
+// written by the owner alone, who raises Version with every change.
 //
 // # What callers owe
 //
@@ -16,6 +16,7 @@
 //     used before: boot counter << 32 | n, with a boot counter that its store raises durably at every start.
 //   - A map is made durable before anyone else hears of it.
 //   - A member is replaced by Map.Replace, with an heir that the map has.
+//   - A removal is marked as forced by Map.Force, and only where an administrator asked for force.
 //   - Slices inside a Map or Member are not modified once it is shared.
 //
 // # Invariants
