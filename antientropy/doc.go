@@ -18,7 +18,8 @@
 //     already or was sent to the pending node too, under W + pending.
 //  2. One of these owners streams a snapshot: whole objects, page by page. Each
 //     request is the credit for one page, and a stream has one page under way
-//     at most.
+//     at most. An owner that has clients lets a page wait, and makes it smaller,
+//     so that what it sends keeps to a part of its pace.
 //  3. The node goes through the keys of every owner that confirmed, and fetches
 //     what it does not know.
 //  4. It publishes its settled bit; several partitions at a time, while others
@@ -50,6 +51,44 @@
 //   - Whoever drops rows of a partition that is pending here says so, by
 //     FillerOptions.Prepare: all that was known of it is void.
 //
+// # How a partition that was lost begins again
+//
+// A member that is removed by force may have been the last that had settled a
+// partition. Then nobody can confirm or give anything, and with step 1 above the
+// partition would wait for ever. The removal is marked in the cluster map: an
+// administrator gave up what is nowhere. Under that mark, and where the placement
+// has no owner, another rule holds for the first of the pending nodes; see
+// ring.View.Turn:
+//
+//  1. Every other pending node, alive or not, and every other member that is
+//     alive confirms the same placement stamp.
+//  2. The node goes through the keys of all who did, as it would with owners: a
+//     node gives its copy of a partition that has no owner, whatever it is.
+//  3. It publishes its settled bit, under that stamp. It is the owner then, and the
+//     others are filled from it as ever.
+//
+// Nothing is hidden that is left: a write that was acknowledged went to owners,
+// pending and displaced nodes of its time. Of these each that is a member still
+// and has not lost its copy is asked in step 1, unless it is down and to own the
+// partition no more. Who has confirmed goes by the removal, which raised the
+// fence, and refuses writes of every ring before; so a write that it takes part
+// in was applied before it confirmed, and its keys are gone through after that.
+// Under the placement without owners none is acknowledged: a write needs an
+// acknowledgement more than there are pending nodes. A pending node that is down
+// holds all up, as it may have the only copy: it has to come back, or to be
+// removed too. An old copy at another member that is down comes in when that is
+// back, for it is not dropped before the owners lack nothing of it. Hints go to
+// the pending nodes, and to the owners once there are any, as ever.
+//
+// Two nodes do not do so both. Say that a did under one stamp and b under another.
+// A node confirms only what it goes by, and goes by no placement without owners
+// once its own bit is set; so a confirmed the stamp of b before it went by its
+// own, and asked b to confirm that one later. But b confirmed it before it went
+// by its own, which it did when it asked a: each asked before the other.
+//
+// What only the removed members knew is gone, deletes too: an older value that was
+// left elsewhere is read again.
+//
 // # How an old copy goes
 //
 // A node that is displaced by others gives up its vote once every owner has
@@ -60,8 +99,9 @@
 //     nobody is pending or displaced: the new owners are settled;
 //   - under one stamp, and without any other view in between, every owner was
 //     given what it lacked of the copy, durably, until its keys were gone
-//     through under two salts and it lacked nothing. One owner that does
-//     not answer keeps the copy;
+//     through under two salts and it lacked nothing. The copy's own keys are
+//     those of the beginning, read once. One owner that does not answer
+//     keeps the copy;
 //   - that stamp is still in force, under the gate that writes pass.
 //
 // Why nothing is lost: a write goes to a node only by a view in which it is
@@ -80,6 +120,19 @@
 // refused. Else the owner held the tombstone, or something newer, when the fence
 // came up: it either listed it, and what the tombstone supersedes is not
 // pushed; or had purged it, and then the old copy is gone and nothing is read.
+//
+// A node that leaves the cluster hands its copies over in the same way, and drops
+// none: its directory is given up as a whole. It is done with a partition once,
+// in a placement without pending and displaced nodes in which it has no vote,
+// every owner was given what it lacked under one stamp. Other views, in between
+// or after that, are of no consequence. Nothing comes into the copy any more: who
+// leaves is a target of nothing for good, so it is never pending again and never
+// votes again. And what each owner has taken under the stamp, durably, is held
+// like a write that all of them acknowledged, which the ring keeps whatever
+// comes; see package ring. So nothing is done again when another member ends its
+// leaving, which raises the fence. As long as the node is a member a purge
+// reaches the rows that stay with it, and after that nobody asks for them. What
+// was handed over is not remembered over a restart.
 //
 // Hints are rows of their own and stay. The actor of a dropped partition is not
 // used again.
@@ -121,7 +174,8 @@
 //
 //  1. A node sets its settled bit only for a partition for which it was
 //     pending when the owners confirmed and still is, and of which it has all
-//     that each of them held then.
+//     that each of them held then. Where there is no owner, and the partition
+//     was given up, the other members stand for the owners.
 //  2. A node that is no longer among a partition's owners clears its settled
 //     bit there: from then on it does not see every write. Its copy stays until
 //     every owner has what is in it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -156,30 +157,50 @@ func (f *Filler) released(ctx context.Context, v *ring.View) []Claim {
 	return p.unanimous()
 }
 
+// releaseStreams is how many partitions are handed over at once before they are
+// released: as many as a [Parter] compares.
+const releaseStreams = DefaultPartStreams
+
 // handOver gives the owners what they lack, where that has to be done, and
 // leaves out the claims for which it cannot.
 func (f *Filler) handOver(ctx context.Context, v *ring.View, claims []Claim) (done []Claim) {
+	var mu sync.Mutex // guards done
+	var streams errgroup.Group
+	streams.SetLimit(releaseStreams)
 	for _, c := range claims {
-		part := int(c.Partition)
-		if !v.Short(part) {
+		streams.Go(func() error {
+			if !f.mayRelease(ctx, v, c) {
+				return nil
+			}
+			mu.Lock()
+			defer mu.Unlock()
 			done = append(done, c)
-			continue
-		}
-		if f.opts.HandOver == nil {
-			continue
-		}
-		if err := f.opts.HandOver(ctx, c, v.Placement(part).Owners); err != nil {
-			f.opts.Logger.Debug("antientropy: handing a partition over", "partition", part, "err", err)
-			continue
-		}
-		done = append(done, c)
+			return nil
+		})
 	}
+	_ = streams.Wait() // none fails
 	return done
+}
+
+// mayRelease hands a partition over, where that has to be done first.
+func (f *Filler) mayRelease(ctx context.Context, v *ring.View, c Claim) bool {
+	part := int(c.Partition)
+	if !v.Short(part) {
+		return true
+	}
+	if f.opts.HandOver == nil {
+		return false
+	}
+	err := f.opts.HandOver(ctx, c, v.Placement(part).Owners)
+	if err != nil {
+		f.opts.Logger.Debug("antientropy: handing a partition over", "partition", part, "err", err)
+	}
+	return err == nil
 }
 
 // transfer fills what is pending in a view.
 func (f *Filler) transfer(ctx context.Context, v *ring.View, leave []uint32) (more bool, err error) {
-	p := newPlan(v, f.opts.Self, leave)
+	p := newPlan(v, f.opts.Self, leave, f.opts.GivenUp != nil && f.opts.GivenUp())
 	if f.fill.look(v.PendingFor(f.opts.Self)); len(p.owners) == 0 {
 		return false, nil
 	}
@@ -221,7 +242,12 @@ func (f *Filler) confirm(ctx context.Context, p *plan) error {
 // settle publishes the bits of the partitions that are still as they were
 // confirmed.
 func (f *Filler) settle(filled []Claim) error {
+	v := f.opts.Views.View()
 	done, err := f.opts.Membership.SetSettled(filled, true)
 	f.fill.settled(done)
+	begun := slices.DeleteFunc(slices.Clone(done), func(c Claim) bool { return len(v.Placement(int(c.Partition)).Owners) > 0 })
+	if len(begun) > 0 {
+		f.opts.Logger.Warn("antientropy: partitions that were given up begin again here, with what was left of them", "partitions", len(begun))
+	}
 	return err
 }

@@ -67,6 +67,10 @@ type FillerOptions struct {
 	// dropped, wholly or in part, since it was called before: whatever was
 	// known to be here of these is to be filled anew.
 	Prepare func(ctx context.Context) (leave, anew []uint32)
+	// GivenUp says whether an administrator gave up partitions that have no owner
+	// any more, by a removal by force: then they begin again with what members
+	// have left of them. May be nil: they wait.
+	GivenUp func() bool
 	// HandOver gives the owners of a partition, under the stamp of a claim, what
 	// they lack of this node's copy; see [Parter.HandOver]. May be nil: then
 	// nobody gives up a vote where that is asked for.

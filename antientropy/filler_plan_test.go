@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync"
 	"testing"
 
 	"starling/ring"
@@ -39,10 +40,10 @@ func TestPendingNodesComeOneByOneWhereOwnersAreFew(t *testing.T) {
 		pl := v.Placement(part)
 		first, second := pl.Pending[0], pl.Pending[1]
 		claim := Claim{Partition: uint32(part), Stamp: pl.Stamp}
-		if p := newPlan(v, second, nil); p.owners[claim.Partition] != 0 {
+		if p := newPlan(v, second, nil, false); p.owners[claim.Partition] != 0 {
 			t.Fatalf("partition %d: %v would settle before %v", part, second, first)
 		}
-		p := newPlan(v, first, nil)
+		p := newPlan(v, first, nil, false)
 		p.heard(owner, p.claims[owner])
 		if slices.Contains(p.ready(), claim.Partition) {
 			t.Fatalf("partition %d: ready without the other pending node", part)
@@ -51,14 +52,14 @@ func TestPendingNodesComeOneByOneWhereOwnersAreFew(t *testing.T) {
 		if !slices.Contains(p.ready(), claim.Partition) || len(p.confirmed[claim.Partition]) != 1 {
 			t.Fatalf("partition %d: not ready though all agreed, or copied from one that is pending", part)
 		}
-		p = newPlan(v, first, nil)
+		p = newPlan(v, first, nil, false)
 		p.heard(owner, p.claims[owner])
 		p.heard(second, nil)
 		if slices.Contains(p.ready(), claim.Partition) {
 			t.Fatalf("partition %d: ready though the other pending node goes by another placement", part)
 		}
 	}
-	if full := shortView(t, members, owner, a, b); len(newPlan(full, a, nil).owners) != 0 {
+	if full := shortView(t, members, owner, a, b); len(newPlan(full, a, nil, false).owners) != 0 {
 		t.Fatal("there is a plan where nothing is pending")
 	}
 }
@@ -99,6 +100,7 @@ func TestAVoteIsGivenUpAfterHandingOverWhereOwnersAreFew(t *testing.T) {
 	}
 	broken := v.Displaced(self)[0]
 	m := &clearing{}
+	var mu sync.Mutex // several are handed over at once
 	var handed []int
 	f := &Filler{opts: FillerOptions{Self: self, Membership: m, Peers: agreeing{}, CallTimeout: DefaultCallTimeout,
 		HandOver: func(_ context.Context, c Claim, owners []ring.NodeID) error {
@@ -111,6 +113,8 @@ func TestAVoteIsGivenUpAfterHandingOverWhereOwnersAreFew(t *testing.T) {
 			if slices.Contains(m.cleared, c) {
 				t.Error("handed over after the vote was given up")
 			}
+			mu.Lock()
+			defer mu.Unlock()
 			handed = append(handed, int(c.Partition))
 			return nil
 		}}}

@@ -21,8 +21,9 @@ type Parter struct {
 	differ  differ
 	metrics *partMetrics
 	pace    *pacer
-	// clear is the view under which there was nothing left to drop.
+	// clear is the view under which there was nothing left to do.
 	clear *ring.View
+	given given
 }
 
 // NewParter checks the options and registers the metrics.
@@ -41,15 +42,15 @@ func NewParter(o ParterOptions) (*Parter, error) {
 
 // Run looks for old copies until ctx ends.
 func (p *Parter) Run(ctx context.Context) error {
-	for sleep(ctx, p.opts.Interval) == nil {
+	for sleep(ctx, p.interval()) == nil {
 		p.look(ctx)
 	}
 	return nil
 }
 
 // Remaining counts the partitions that have rows here and that this node
-// neither owns nor is to own. One that cannot be read counts. Without a view
-// nothing is known, and it is 0.
+// neither owns nor is to own, without those that it handed over to leave. One
+// that cannot be read counts. Without a view nothing is known, and it is 0.
 func (p *Parter) Remaining() int {
 	v := p.opts.Views.View()
 	if v == nil {
@@ -58,7 +59,7 @@ func (p *Parter) Remaining() int {
 	n := 0
 	for part := range v.Ring().Config().Partitions {
 		pl := v.Placement(part)
-		if contains(pl.Owners, p.opts.Self) || contains(pl.Pending, p.opts.Self) {
+		if contains(pl.Owners, p.opts.Self) || contains(pl.Pending, p.opts.Self) || p.given.has(uint32(part)) {
 			continue
 		}
 		if held, err := p.opts.Copies.Holds(uint32(part)); held || err != nil {
@@ -68,7 +69,8 @@ func (p *Parter) Remaining() int {
 	return n
 }
 
-// look tries to drop every old copy once.
+// look tries once to drop every old copy, or to hand it over where this node
+// leaves.
 func (p *Parter) look(ctx context.Context) {
 	v := p.opts.Views.View()
 	if v == nil || v == p.clear {
@@ -97,8 +99,12 @@ func (p *Parter) look(ctx context.Context) {
 	for w, n := range l.kept {
 		p.metrics.kept[w].Set(float64(n))
 	}
-	if l.dropped > 0 {
-		p.opts.Logger.Info("antientropy: dropped copies of partitions that other nodes keep now", "dropped", l.dropped)
+	if l.gone > 0 {
+		what := "antientropy: dropped copies of partitions that other nodes keep now"
+		if leaving(v, p.opts.Self) {
+			what = "antientropy: handed over copies of partitions to leave"
+		}
+		p.opts.Logger.Info(what, "partitions", l.gone)
 	}
 }
 
@@ -110,10 +116,10 @@ type leaveTaking struct {
 	// dropping is held by the one that drops, and during the pause after it.
 	dropping chan struct{}
 
-	mu      sync.Mutex // guards what follows
-	lost    map[ring.NodeID]bool
-	kept    [numWaiting]int
-	dropped int
+	mu   sync.Mutex // guards what follows
+	lost map[ring.NodeID]bool
+	kept [numWaiting]int
+	gone int // dropped, or handed over to leave
 }
 
 func newLeaveTaking(p *Parter) *leaveTaking {
@@ -136,7 +142,7 @@ func (l *leaveTaking) took(partition uint32, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err == nil {
-		l.dropped++
+		l.gone++
 		l.p.metrics.due.Dec()
 		return
 	}
@@ -173,11 +179,11 @@ func reasonFor(err error) waiting {
 	return waitFailed
 }
 
-// old says whether there is a copy here that is not to be kept, as far as this
-// node knows.
+// old says whether there is a copy here that is not to be kept and was not
+// handed over, as far as this node knows.
 func (p *Parter) old(partition int) (bool, error) {
 	v := p.opts.Views.View()
-	if v == nil || partition >= v.Ring().Config().Partitions || keeps(v.Placement(partition), p.opts.Self) {
+	if v == nil || partition >= v.Ring().Config().Partitions || keeps(v.Placement(partition), p.opts.Self) || p.given.has(uint32(partition)) {
 		return false, nil
 	}
 	return p.opts.Copies.Holds(uint32(partition))
@@ -190,7 +196,8 @@ func keeps(pl ring.Placement, id ring.NodeID) bool {
 
 // part gives every owner what it lacks and drops the copy, or says why not. The
 // placement is the same from before the first key is compared until the copy is
-// gone. An owner that does not answer is lost, and those who are, are not asked.
+// gone. A node that leaves drops nothing. An owner that does not answer is lost,
+// and those who are, are not asked.
 func (p *Parter) part(ctx context.Context, partition uint32, l *leaveTaking) error {
 	v := p.opts.Views.View()
 	pl, ok := placementOf(v, partition)
@@ -210,6 +217,15 @@ func (p *Parter) part(ctx context.Context, partition uint32, l *leaveTaking) err
 		}
 		return err
 	}
+	if leaving(v, p.opts.Self) {
+		p.given.add(partition)
+		return nil
+	}
+	return p.drop(ctx, v, claim, l)
+}
+
+// drop drops a copy that was handed over under a view.
+func (p *Parter) drop(ctx context.Context, v *ring.View, claim Claim, l *leaveTaking) error {
 	l.dropping <- struct{}{}
 	defer func() { <-l.dropping }()
 	// The stamp stands for the placement and not for the time: if it was another
@@ -217,7 +233,7 @@ func (p *Parter) part(ctx context.Context, partition uint32, l *leaveTaking) err
 	if p.opts.Views.View() != v {
 		return ErrRefused
 	}
-	if err := p.opts.Dropper.Drop(partition, claim.Stamp); err != nil {
+	if err := p.opts.Dropper.Drop(claim.Partition, claim.Stamp); err != nil {
 		return err
 	}
 	p.metrics.dropped.Inc()
@@ -229,6 +245,9 @@ func (p *Parter) part(ctx context.Context, partition uint32, l *leaveTaking) err
 // copy, durably and under the stamp of the claim, until it was found to lack
 // nothing. What comes into the copy meanwhile may be left out.
 func (p *Parter) HandOver(ctx context.Context, claim Claim, owners []ring.NodeID) error {
+	if held, err := p.opts.Copies.Holds(claim.Partition); err != nil || !held {
+		return err // nobody lacks what is not here either
+	}
 	_, err := p.handOver(ctx, claim, owners)
 	return err
 }

@@ -37,7 +37,7 @@ func newPartMetrics(reg prometheus.Registerer) (*partMetrics, error) {
 	m := &partMetrics{
 		pushed: shippedMetrics{pushed.WithLabelValues("objects"), pushed.WithLabelValues("bytes")},
 		due: prometheus.NewGauge(prometheus.GaugeOpts{Name: "starling_old_copies",
-			Help: "Partitions that this node holds a copy of and is not to keep."}),
+			Help: "Partitions that this node holds a copy of and is not to keep, without those that it has handed over to leave."}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{Name: "starling_old_copies_dropped_total",
 			Help: "Copies of partitions that this node dropped, after every owner had all that was in them."}),
 	}

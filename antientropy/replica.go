@@ -106,7 +106,7 @@ func (req *CompareRequest) bounded() error {
 func (s *ReplicaServer) compare(ctx context.Context, req *CompareRequest, i int, listable *int) Comparison {
 	theirs := &req.Roots[i]
 	// The stamp is checked first: what is read after it is newer than it.
-	pl, err := s.obeyed(theirs.Claim)
+	pl, err := s.given(theirs.Claim)
 	if err != nil {
 		return Comparison{}
 	}
@@ -157,14 +157,23 @@ func (s *ReplicaServer) differs(ctx context.Context, req *CompareRequest, i int,
 	return Comparison{Verdict: VerdictDiffers, Inner: tree.InnerDigests(req.Salt)}, nil
 }
 
-// obeyed is the placement of a partition that this node owns, if it is the one
-// that the claim was made under; else [ErrRefused].
-func (s *ReplicaServer) obeyed(c Claim) (ring.Placement, error) {
+// given is the placement of a partition of which this node gives its copy, if it
+// is the one that the claim was made under; else [ErrRefused].
+func (s *ReplicaServer) given(c Claim) (ring.Placement, error) {
 	pl, ok := placementOf(s.opts.Views.View(), c.Partition)
-	if !ok || pl.Stamp != c.Stamp || !contains(pl.Owners, s.opts.Self) {
+	if !ok || pl.Stamp != c.Stamp || !gives(pl, s.opts.Self) {
 		return pl, fmt.Errorf("%w: partition %d", ErrRefused, c.Partition)
 	}
 	return pl, nil
+}
+
+// obeyed is given for a partition that this node owns.
+func (s *ReplicaServer) obeyed(c Claim) (ring.Placement, error) {
+	pl, err := s.given(c)
+	if err == nil && !contains(pl.Owners, s.opts.Self) {
+		err = fmt.Errorf("%w: partition %d", ErrRefused, c.Partition)
+	}
+	return pl, err
 }
 
 func placementOf(v *ring.View, partition uint32) (ring.Placement, bool) {
@@ -185,7 +194,7 @@ func readTree(s ReplicaStore, partition uint32) (*merkle.Tree, error) {
 // HandleKeys answers a page of the keys in the leaves that differ. A page may
 // be asked for while the leaves change: it is about those that differ now.
 func (s *ReplicaServer) HandleKeys(ctx context.Context, req KeysRequest) (KeysPage, error) {
-	if _, err := s.obeyed(req.Claim); err != nil {
+	if _, err := s.given(req.Claim); err != nil {
 		return KeysPage{}, err
 	}
 	tree, err := readTree(s.opts.Store, req.Partition)
@@ -211,7 +220,7 @@ func (s *ReplicaServer) HandleFetch(ctx context.Context, req FetchRequest) (Fetc
 	if len(req.Refs) > MaxRefs {
 		return FetchPage{}, fmt.Errorf("%w: %d keys", ErrTooMuch, len(req.Refs))
 	}
-	if _, err := s.obeyed(req.Claim); err != nil {
+	if _, err := s.given(req.Claim); err != nil {
 		return FetchPage{}, err
 	}
 	limit := int(min(max(req.MaxBytes, MinPageBytes), MaxPageBytes))

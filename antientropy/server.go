@@ -65,12 +65,12 @@ func NewServer(o ServerOptions) (*Server, error) {
 }
 
 // HandleConfirm answers the claims whose stamp is this node's own, of partitions
-// that it owns or waits to own.
+// that it owns or waits to own, or that have no owner.
 func (s *Server) HandleConfirm(_ context.Context, claims []Claim) ([]Claim, error) {
 	var agreed []Claim
 	for _, c := range claims {
 		pl, ok := s.placement(c.Partition)
-		if ok && pl.Stamp == c.Stamp && (contains(pl.Owners, s.opts.Self) || contains(pl.Pending, s.opts.Self)) {
+		if ok && pl.Stamp == c.Stamp && (gives(pl, s.opts.Self) || contains(pl.Pending, s.opts.Self)) {
 			agreed = append(agreed, c)
 		}
 	}
@@ -79,9 +79,10 @@ func (s *Server) HandleConfirm(_ context.Context, claims []Claim) ([]Claim, erro
 
 // HandlePull answers the next page. It is [ErrRefused] if this node does not own
 // the first partition under the stamp of its claim (any more): its copy may lack
-// newer writes. A page ends before a partition that is to be refused. While this
-// node has requests of clients, it waits before it answers, so that its part in
-// all transfers together stays small.
+// newer writes. Where nobody owns it, this copy is as good as any. A page ends
+// before a partition that is to be refused. While this node has requests of
+// clients, it waits before it answers, so that its part in all transfers
+// together stays small.
 func (s *Server) HandlePull(ctx context.Context, req PullRequest) (PullPage, error) {
 	page, toll, err := s.pull(ctx, req)
 	if err != nil {
@@ -96,7 +97,7 @@ func (s *Server) pull(ctx context.Context, req PullRequest) (page PullPage, toll
 	bytes := 0
 	after := req.After
 	for _, c := range req.Claims {
-		if pl, ok := s.placement(c.Partition); !ok || pl.Stamp != c.Stamp || !contains(pl.Owners, s.opts.Self) {
+		if pl, ok := s.placement(c.Partition); !ok || pl.Stamp != c.Stamp || !gives(pl, s.opts.Self) {
 			if page.Done > 0 {
 				break
 			}
@@ -144,6 +145,12 @@ func (s *Server) HandleSizes(ctx context.Context, req SizesRequest) (SizesReply,
 
 func (s *Server) placement(p uint32) (ring.Placement, bool) {
 	return placementOf(s.opts.Views.View(), p)
+}
+
+// gives says whether a node gives its copy to one that is filled: as an owner,
+// or, where there is none, for what it has left.
+func gives(pl ring.Placement, id ring.NodeID) bool {
+	return len(pl.Owners) == 0 || contains(pl.Owners, id)
 }
 
 func contains(ids []ring.NodeID, id ring.NodeID) bool {

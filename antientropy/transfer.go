@@ -50,6 +50,10 @@ func newCrew(f *Filler, p *plan) *crew {
 	for _, n := range p.ready() {
 		part := &part{Claim: Claim{Partition: n, Stamp: p.stamps[n]}, confirmed: p.confirmed[n], filling: f.fill.of(n)}
 		part.under(part.Stamp)
+		if len(part.confirmed) == 0 { // lost, and there is no other member
+			c.filled = append(c.filled, part.Claim)
+			continue
+		}
 		c.parts = append(c.parts, part)
 	}
 	c.queue = newQueue(c.parts)

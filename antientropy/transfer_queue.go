@@ -10,7 +10,8 @@ import (
 // time.
 type part struct {
 	Claim
-	// confirmed are the owners that confirmed the claim; never empty.
+	// confirmed are the owners that confirmed the claim, or where there are none the
+	// members that did; never empty.
 	confirmed []ring.NodeID
 	*filling
 	// out: nothing more can be done about it in this round.

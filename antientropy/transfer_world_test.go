@@ -59,6 +59,8 @@ type world struct {
 	settled map[int]bool // bits of the node being filled
 	fence   uint64
 	refresh int
+	// unsettled: the other nodes have settled nothing.
+	unsettled bool
 	// broken makes calls to a node fail.
 	broken map[ring.NodeID]error
 	// fail makes single requests fail; may be nil.
@@ -139,7 +141,10 @@ func (w *world) current() *ring.View {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return ring.NewFencedView(w.ringOf(len(w.ids)), w.fence, func(id ring.NodeID, p int) bool {
-		return id != w.self() || w.settled[p]
+		if id == w.self() {
+			return w.settled[p]
+		}
+		return !w.unsettled
 	})
 }
 

@@ -145,7 +145,7 @@ var fields = []field{
 	bind("antientropy_bytes_per_second", "32MiB", size(64*kib, 64*gib), func(c *Config) *int64 { return &c.AntientropyBytesPerSecond },
 		"Pace at which this node ships objects to and from other owners when it has nothing else to do. Requests of clients slow it down."),
 	bind("transfer_bytes_per_second", "64MiB", size(64*kib, 64*gib), func(c *Config) *int64 { return &c.TransferBytesPerSecond },
-		"Pace at which this node copies the partitions that it becomes an owner of, when it has nothing else to do. Requests of clients slow it down, to a tenth at most."),
+		"Pace at which this node copies the partitions that it becomes an owner of, when it has nothing else to do. Owners that have clients send at an eighth of it, down to a tenth the busier they are."),
 	bind("tombstones_min_age", "1h", duration(0, 10*year), func(c *Config) *time.Duration { return &c.TombstonesMinAge },
 		"Age at which purging a deleted key is first tried. It is a delay, not what makes a purge safe."),
 

@@ -52,6 +52,9 @@ func checkStep(old, next state.Member) error {
 	if next.Heir != old.Heir {
 		return fmt.Errorf("%w: a member cannot name its own heir", state.ErrInvalid)
 	}
+	if next.Forced != old.Forced {
+		return fmt.Errorf("%w: a member cannot remove itself by force", state.ErrInvalid)
+	}
 	if next.State < old.State {
 		return fmt.Errorf("%w: a member cannot go back from %v to %v", state.ErrInvalid, old.State, next.State)
 	}
@@ -74,27 +77,53 @@ func (g *Gossip) Advance(id ring.NodeID, to state.Lifecycle) error {
 	if err := g.stopped(); err != nil {
 		return err
 	}
-	cur := g.current.Load()
-	r, ok := cur.Member(id)
+	m, err := advanced(g.current.Load().Map, id, to)
+	if err != nil {
+		return err
+	}
+	return g.commitChange(m)
+}
+
+func advanced(m state.Map, id ring.NodeID, to state.Lifecycle) (state.Map, error) {
+	r, ok := m.Member(id)
 	switch {
 	case !ok:
-		return fmt.Errorf("%w: %v", ErrUnknownMember, id)
+		return m, fmt.Errorf("%w: %v", ErrUnknownMember, id)
 	case !to.Valid():
-		return fmt.Errorf("%w: %v", state.ErrInvalid, to)
+		return m, fmt.Errorf("%w: %v", state.ErrInvalid, to)
 	case r.State >= to:
-		return nil
+		return m, nil
 	}
 	r.State = to
 	if to >= state.Leaving {
-		r.Fence = cur.Fence() + 1
+		r.Fence = m.Fence() + 1
 	}
-	return g.commit(cur.With(r), true)
+	return m.With(r), nil
+}
+
+// Remove moves a member to its last state, as Advance does. By force it marks the removal, in the same change, where
+// partitions are left without a complete copy, also that of a member that was removed before; see [state.Map.Force].
+func (g *Gossip) Remove(id ring.NodeID, force bool) error {
+	g.commitMu.Lock()
+	defer g.commitMu.Unlock()
+	if err := g.stopped(); err != nil {
+		return err
+	}
+	m, err := advanced(g.current.Load().Map, id, state.Removed)
+	if err != nil {
+		return err
+	}
+	if force {
+		m = m.Force(id)
+	}
+	return g.commitChange(m)
 }
 
 // Replace removes a member that does not run any more and gives its seat in the ring to another, in one change. What is so
 // already is nil. It is ErrUnknownMember for strangers, state.ErrInvalid if dead is this node or has another heir, or if
-// heir is dead itself, is leaving or removed, or has replaced another. Whether dead runs is the caller's to find out.
-func (g *Gossip) Replace(dead, heir ring.NodeID) error {
+// heir is dead itself, is leaving or removed, or has replaced another. Whether dead runs is the caller's to find out. force
+// is that of [Gossip.Remove].
+func (g *Gossip) Replace(dead, heir ring.NodeID, force bool) error {
 	g.commitMu.Lock()
 	defer g.commitMu.Unlock()
 	if err := g.stopped(); err != nil {
@@ -103,17 +132,17 @@ func (g *Gossip) Replace(dead, heir ring.NodeID) error {
 	if dead == g.self.ID {
 		return fmt.Errorf("%w: this node, %v, runs and cannot be replaced", state.ErrInvalid, dead)
 	}
-	cur := g.current.Load()
-	m, err := cur.Replace(dead, heir)
+	m, err := g.current.Load().Replace(dead, heir)
 	switch {
 	case errors.Is(err, state.ErrUnknownMember):
 		return fmt.Errorf("%w: %w", ErrUnknownMember, err)
 	case err != nil:
 		return err
-	case m.Hash() == cur.hash:
-		return nil
 	}
-	return g.commit(m, true)
+	if force {
+		m = m.Force(dead)
+	}
+	return g.commitChange(m)
 }
 
 // Merge takes in another node's map and returns the merged one: it serves a peer's exchange. A map of another cluster
@@ -184,6 +213,14 @@ func (g *Gossip) isVouched() bool {
 // overtakenBy is told that a later start of this node is alive.
 func (g *Gossip) overtakenBy(boot uint64) {
 	_ = g.fail(lostTime(g.self, fmt.Sprintf("start %d of it is alive", boot)))
+}
+
+// commitChange is commit of a change made here, unless it changes nothing.
+func (g *Gossip) commitChange(m state.Map) error {
+	if m.Hash() == g.current.Load().hash {
+		return nil
+	}
+	return g.commit(m, true)
 }
 
 // commit saves and publishes a map that follows the current one. The caller holds commitMu.

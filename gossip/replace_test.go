@@ -42,7 +42,7 @@ func TestReplace(t *testing.T) {
 		eventually(t, 2*time.Second, "one map", agree(nodes, 5))
 		dead.crash()
 		saves := nodes[0].saves
-		if err := g.Replace(dead.self.ID, heir.self.ID); err != nil {
+		if err := g.Replace(dead.self.ID, heir.self.ID, false); err != nil {
 			t.Fatal(err)
 		}
 		if nodes[0].saves != saves+1 {
@@ -55,7 +55,7 @@ func TestReplace(t *testing.T) {
 		if got := targets(t, m, heir.self.ID); len(before) == 0 || !slices.Equal(got, before) {
 			t.Errorf("the heir has partitions %v, the dead had %v", got, before)
 		}
-		if err := g.Replace(dead.self.ID, heir.self.ID); err != nil || nodes[0].saves != saves+1 {
+		if err := g.Replace(dead.self.ID, heir.self.ID, false); err != nil || nodes[0].saves != saves+1 {
 			t.Errorf("again: %v, %d saved changes", err, nodes[0].saves-saves)
 		}
 		live := []*node{nodes[0], nodes[1], nodes[2], heir}
@@ -91,7 +91,7 @@ func checkReplaceRefuses(t *testing.T, nodes []*node, dead, heir *node) {
 		{"a stranger", nodeID(9), nodes[1].self.ID, ErrUnknownMember},
 		{"by a stranger", nodes[1].self.ID, nodeID(9), ErrUnknownMember},
 	} {
-		if err := g.Replace(tc.dead, tc.heir); !errors.Is(err, tc.want) {
+		if err := g.Replace(tc.dead, tc.heir, false); !errors.Is(err, tc.want) {
 			t.Errorf("%s: %v, want %v", tc.what, err, tc.want)
 		}
 	}
@@ -158,7 +158,7 @@ func TestReplacedByAnother(t *testing.T) {
 		nodes := cluster(t, newNetwork(t), 3)
 		eventually(t, 2*time.Second, "one map", agree(nodes, 3))
 		nodes[2].crash()
-		if err := nodes[0].g.Replace(nodes[2].self.ID, nodes[1].self.ID); err != nil {
+		if err := nodes[0].g.Replace(nodes[2].self.ID, nodes[1].self.ID, false); err != nil {
 			t.Fatal(err)
 		}
 		fresh := newNode(t, nodes[0].net, 4)
@@ -235,7 +235,7 @@ func TestLostDisk(t *testing.T) {
 		eventually(t, 2*time.Second, "one map", agree(live, 5))
 		wantName(t, nodes[0], third, "n3-3")
 
-		if err := nodes[0].g.Replace(nodeID(3), third.self.ID); err != nil {
+		if err := nodes[0].g.Replace(nodeID(3), third.self.ID, false); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, 2*time.Second, "one map", agree(live, 5))

@@ -119,6 +119,15 @@ func lostTime(self state.Member, what string) error {
 		"another name", ErrLostTime, self.Boot, self.Name, self.ID, what)
 }
 
+// Removed is ErrRemoved, with who has its seat, where id is removed in a map; else nil. A node that hears so before it starts
+// need not start.
+func Removed(m state.Map, id ring.NodeID) error {
+	if self, ok := m.Member(id); ok && self.State == state.Removed {
+		return removed(m, self)
+	}
+	return nil
+}
+
 // removed says that this node cannot go on, and who has its seat.
 func removed(m state.Map, self state.Member) error {
 	how := ""

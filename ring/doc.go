@@ -11,7 +11,9 @@
 // [Placement] finds those who have not yet. A node
 //
 //   - sets its settled bit of a partition only when it holds all that the owners hold and a majority of the owners, with
-//     every one that is alive, confirmed before that to see it as pending, by the stamp that is its own still;
+//     every one that is alive, confirmed before that to see it as pending, by the stamp that is its own still; or, where
+//     there is no owner and an administrator gave up what was lost, when it holds all that the other members have left
+//     and all of those that are alive or pending confirmed it;
 //   - waits for its turn ([View.Turn]) to do so where the partition has fewer owners than N ([View.Short]), and has had it
 //     confirmed by every other pending node as well;
 //   - clears its bit of a partition before it drops data of it or when it lost some, and sets it again in no other way;

@@ -38,9 +38,10 @@ func newRand(seed uint64) io.Reader {
 	return &lockedReader{rng: rand.NewChaCha8(b)}
 }
 
-// small are options for a store on a file system in memory.
+// small are options for a store on a file system in memory. It flushes when it
+// is told to: tests damage the tables and logs that they know.
 func small(fs vfs.FS) Options {
-	return Options{Dir: testDir, FS: fs, CacheBytes: 1 << 20}
+	return Options{Dir: testDir, FS: fs, CacheBytes: 1 << 20, MemtableBytes: DefaultMemtableBytes}
 }
 
 func mustOpen(t testing.TB, o Options) *Store {

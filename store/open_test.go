@@ -262,7 +262,7 @@ var quiet = engineLogger{&Store{log: slog.New(slog.DiscardHandler)}}
 // rows behind it were told to be durable: opening must not lose them silently.
 func TestDamagedLog(t *testing.T) {
 	fs := vfs.NewCrashableMem()
-	s := mustOpen(t, oneLog(fs))
+	s := mustOpen(t, small(fs))
 	checkDamagedLog(t, s, fs)
 	mustClose(t, s)
 }
@@ -281,16 +281,9 @@ func TestOldEngineFormat(t *testing.T) {
 	if err := errors.Join(old.create(), db.Close()); err != nil {
 		t.Fatal(err)
 	}
-	s := mustOpen(t, oneLog(fs))
+	s := mustOpen(t, small(fs))
 	checkDamagedLog(t, s, fs)
 	mustClose(t, s)
-}
-
-// oneLog are the options of a store that does not begin a log anew soon.
-func oneLog(fs vfs.FS) Options {
-	o := small(fs)
-	o.MemtableBytes = DefaultMemtableBytes
-	return o
 }
 
 func checkDamagedLog(t *testing.T, s *Store, fs *vfs.MemFS) {

@@ -65,12 +65,14 @@ type importBatch struct {
 	// and those before it go.
 	end, last int64
 	done      bool
+	err       error
 }
 
-// run imports until the input or ctx ends, or a line cannot be written.
+// run imports until the input or ctx ends, or a line cannot be written: then the
+// batches under way are ended, but no other is begun.
 func (i *importer) run(ctx context.Context, input io.Reader) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	stop, cancel := context.WithCancel(ctx)
+	defer cancel()
 	i.keys = map[string]struct{}{}
 	if err := i.keep(); err != nil { // what the operations are derived from comes before the first of them
 		return err
@@ -84,7 +86,7 @@ func (i *importer) run(ctx context.Context, input io.Reader) error {
 		}
 		select {
 		case i.ahead <- struct{}{}:
-		case <-ctx.Done():
+		case <-stop.Done():
 			return
 		}
 		places <- struct{}{} // batches end with ctx
@@ -93,17 +95,30 @@ func (i *importer) run(ctx context.Context, input io.Reader) error {
 		i.mu.Unlock()
 		under.Go(func() {
 			defer func() { <-places }()
-			if err := i.carry(ctx, b); err != nil {
-				cancel(err)
+			if b.err = i.carry(ctx, b); b.err != nil {
+				cancel()
 			}
 		})
 	}
-	err := i.gather(ctx, input, begin, &under)
+	err := i.gather(stop, input, begin, &under)
 	under.Wait()
-	if cause := context.Cause(ctx); cause != nil {
-		err = cause
+	switch failed := i.firstFailure(); {
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case failed != nil:
+		err = failed
 	}
 	return errors.Join(err, i.finish(err == nil))
+}
+
+// firstFailure is the error of the first batch that failed.
+func (i *importer) firstFailure() error {
+	for _, b := range i.batches {
+		if b.err != nil {
+			return b.err
+		}
+	}
+	return nil
 }
 
 // gather makes batches of the lines.

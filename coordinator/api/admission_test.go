@@ -122,6 +122,7 @@ func TestBytesInFlight(t *testing.T) {
 	kv := newHeldKV(8)
 	f := serve(t, func(o *Options) {
 		o.KV, o.MaxInflight, o.MaxInflightBytes, o.MaxValueBytes = kv, 4, 100_000, 100_000
+		o.DefaultTimeout = time.Minute // what is held here may take its time
 	})
 	put := func(body string, headers ...string) <-chan *answer {
 		got := make(chan *answer, 1)

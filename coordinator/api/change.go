@@ -127,7 +127,8 @@ func findMember(m state.Map, name string) (ring.NodeID, *problem) {
 
 // change plans a change, then makes it. One that has been made before is not
 // asked for again: states only move forward, so what the map says of them
-// stays true, however old the map is.
+// stays true, however old the map is. It is where force is to give up what was
+// found to be lost after the change.
 func (s *Server) change(ctx context.Context, req ChangeRequest, m state.Map) (*planDoc, *problem) {
 	c := proposed(req, m)
 	again := made(req, m)
@@ -135,7 +136,7 @@ func (s *Server) change(ctx context.Context, req ChangeRequest, m state.Map) (*p
 		c = topology.Change{}
 	}
 	plan, p := s.plan(ctx, c)
-	if p != nil || again {
+	if p != nil || again && !givesUp(req, m) {
 		return plan, p
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), changeTimeout)
@@ -157,6 +158,13 @@ func made(req ChangeRequest, m state.Map) bool {
 	default:
 		return mem.State == state.Removed && mem.Heir == req.By
 	}
+}
+
+// givesUp reports whether partitions that nobody holds are to be given up by a
+// removal that was not marked as forced.
+func givesUp(req ChangeRequest, m state.Map) bool {
+	mem, _ := m.Member(req.Node)
+	return req.Force && !mem.Forced && len(m.Lost()) > 0
 }
 
 // proposed is the change that a request asks for.

@@ -143,6 +143,40 @@ func TestChangeOfTheGone(t *testing.T) {
 	}
 }
 
+// TestForceAgain: a removal that was made is asked for again where force is to
+// give up what nobody holds, and not where it was given up already.
+func TestForceAgain(t *testing.T) {
+	for _, tc := range []struct {
+		name, body     string
+		lost, forced   bool
+		wantAskedAgain bool
+	}{
+		{"nothing is lost", `{"node":"n3","force":true}`, false, false, false},
+		{"lost", `{"node":"n3","force":true}`, true, false, true},
+		{"lost, without force", `{"node":"n3"}`, true, false, false},
+		{"given up", `{"node":"n3","force":true}`, true, true, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			f, top := serveTopology(t)
+			m := f.cluster.Map()
+			for _, mem := range m.Members {
+				if tc.lost {
+					mem.Settled = mem.Settled.Without(0)
+				}
+				if mem.ID == nodeID(3) {
+					mem.State, mem.Forced = state.Removed, tc.forced
+				}
+				m = m.With(mem)
+			}
+			f.cluster.set(t, m)
+			f.do("POST", "/v1/cluster/remove", tc.body, "Content-Type: application/json").want(202)
+			if asked := len(top.changed) > 0; asked != tc.wantAskedAgain || !reflect.DeepEqual(top.planned, []topology.Change{{}}) {
+				t.Errorf("changed %+v, planned %+v", top.changed, top.planned)
+			}
+		})
+	}
+}
+
 // TestChangeRefused: what is wrong with a request is named, and nothing is
 // planned or changed.
 func TestChangeRefused(t *testing.T) {

@@ -2,9 +2,7 @@ package api
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -23,10 +21,38 @@ const (
 	maxHeaderBytes    = http.DefaultMaxHeaderBytes
 )
 
-// Serve answers on ln until ctx ends. Then it serves on for DrainDelay, not
-// ready any more, closes ln, lets the requests being served finish for
-// ShutdownGrace, and cuts what is left. It returns nil after that, and
-// otherwise what ended the service.
+// The times of a stop.
+const (
+	// hushTime is how long answers do not ask for the end of their connection
+	// before the listener is closed.
+	hushTime = 50 * time.Millisecond
+	// quietTime is how long nothing has come over a connection that is closed
+	// without an answer that says so.
+	quietTime = 500 * time.Millisecond
+	// quietLook is the pause between two looks for such connections.
+	quietLook = 20 * time.Millisecond
+)
+
+// Serve answers on ln until ctx ends. Then it stops in a way that cuts nobody
+// off:
+//
+//  1. For DrainDelay it serves on, not ready, and every answer asks for the end
+//     of its connection.
+//  2. For a moment answers do not ask for that: who was asked before has dialled
+//     again by the end of it, and nobody else has a reason to. So nobody is
+//     just being let in when ln closes, for that connection would be reset.
+//  3. It closes ln. Every answer is the last one on its connection again. A
+//     connection over which nothing comes for half a second is closed without
+//     an answer. Who has begun to send a request gets one.
+//  4. ShutdownGrace after that it cuts what is left.
+//
+// It returns nil after that, and otherwise what ended the service.
+//
+// In two cases a caller can still lose a connection and have no answer, and in
+// both the request was not read and nothing happened: HTTP/1.1 lets a server
+// close a quiet connection at any time, and a request can be under way when
+// it does (RFC 9112, section 9.5); and a caller who dials without having been
+// asked to may be let in by the system in the moment in which ln closes.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	srv := &http.Server{
 		Handler:           s.router,
@@ -37,7 +63,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.opts.Logger.Handler(), slog.LevelDebug),
 		ConnContext:       withConn,
-		ConnState:         s.countConnection,
+		ConnState:         s.noteConnection,
 		// OPTIONS * is no different from OPTIONS of any unknown path.
 		DisableGeneralOptionsHandler: true,
 	}
@@ -45,10 +71,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	var helpers sync.WaitGroup
 	helpers.Go(func() { s.answerOverdue(serving) })
 	stopped := make(chan error, 1)
-	helpers.Go(func() { stopped <- s.stopAfter(ctx, serving, srv) })
-	door := &boundedListener{Listener: ln, server: s, lingering: make(chan struct{}, maxLingering)}
+	door := newDoor(ln, s)
+	helpers.Go(func() { stopped <- s.stopAfter(ctx, serving, srv, door) })
 	err := srv.Serve(door)
-	if errors.Is(err, http.ErrServerClosed) {
+	if door.shut.Load() {
 		err = <-stopped // requests end before the helpers do
 	} else {
 		err = fmt.Errorf("api: %w", err)
@@ -59,35 +85,50 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	return err
 }
 
-// stopAfter ends srv some time after ctx has, or does nothing where serving
-// ends first.
-func (s *Server) stopAfter(ctx, serving context.Context, srv *http.Server) error {
+// stopAfter ends the service some time after ctx has ended, or does nothing
+// where serving ends first. net/http's own Shutdown is of no use for it: from
+// then on a connection is closed after the answer that it is giving, although
+// that may not say so, and what comes over one at the same time is dropped.
+func (s *Server) stopAfter(ctx, serving context.Context, srv *http.Server, door *door) error {
 	select {
 	case <-ctx.Done():
 	case <-serving.Done():
 		return nil
 	}
+	s.hushed.Store(s.opts.DrainDelay == 0)
 	s.stopping.Store(true)
-	delay := time.NewTimer(s.opts.DrainDelay)
-	defer delay.Stop()
-	select {
-	case <-delay.C:
-	case <-serving.Done():
-		return nil
+	for _, pause := range []time.Duration{s.opts.DrainDelay, hushTime} {
+		select {
+		case <-time.After(pause):
+			s.hushed.Store(true)
+		case <-serving.Done():
+			return nil
+		}
 	}
-	return s.shutdown(srv)
-}
-
-func (s *Server) shutdown(srv *http.Server) error {
-	ctx, cancel := context.WithTimeout(context.Background(), s.opts.ShutdownGrace)
-	defer cancel()
-	err := srv.Shutdown(ctx)
-	if errors.Is(err, context.DeadlineExceeded) {
-		s.opts.Logger.Warn("api: cutting connections that were still busy at shutdown", "inflight", s.admission.requests.Load())
-		err = srv.Close()
+	err := door.shutForGood()
+	s.hushed.Store(false)
+	if cut := s.seeOff(srv); cut != nil {
+		err = cut
 	}
 	if err != nil {
 		return fmt.Errorf("api: shutdown: %w", err)
+	}
+	return nil
+}
+
+// seeOff waits until no connection is left, for ShutdownGrace at most.
+func (s *Server) seeOff(srv *http.Server) error {
+	look := time.NewTicker(quietLook)
+	defer look.Stop()
+	grace := time.NewTimer(s.opts.ShutdownGrace)
+	defer grace.Stop()
+	for s.open.closeQuiet(time.Now()) > 0 {
+		select {
+		case <-look.C:
+		case <-grace.C:
+			s.opts.Logger.Warn("api: cutting connections that were still busy at shutdown", "inflight", s.admission.requests.Load())
+			return srv.Close()
+		}
 	}
 	return nil
 }
@@ -97,68 +138,18 @@ func (s *Server) draining() bool { return s.stopping.Load() || s.opts.Draining()
 
 // sayClose asks for the end of the connection where the node is draining.
 func (s *Server) sayClose(h http.Header) {
-	if s.draining() {
+	if s.draining() && !s.hushed.Load() {
 		h["Connection"] = closeConnection
 	}
 }
 
-func (s *Server) countConnection(_ net.Conn, state http.ConnState) {
+// noteConnection is told of every change of a connection's state.
+func (s *Server) noteConnection(c net.Conn, state http.ConnState) {
+	s.open.note(c, state)
 	switch state {
 	case http.StateNew:
 		s.connections.Add(1)
 	case http.StateClosed, http.StateHijacked:
 		s.connections.Add(-1)
 	}
-}
-
-// Bounds of the answer to a connection that is one too many.
-const (
-	maxLingering    = 64
-	farewellTime    = 250 * time.Millisecond
-	hurriedFarewell = 10 * time.Millisecond
-	farewellBytes   = 64 << 10
-)
-
-// boundedListener accepts connections beyond MaxConnections only to turn them
-// away: left alone they would pile up in the kernel, where their callers wait
-// for nothing.
-type boundedListener struct {
-	net.Listener
-	server *Server
-	// lingering has an element for each farewell that takes its time.
-	lingering chan struct{}
-	farewells sync.WaitGroup
-}
-
-// Accept implements [net.Listener].
-func (l *boundedListener) Accept() (net.Conn, error) {
-	for {
-		c, err := l.Listener.Accept()
-		if err != nil || l.server.connections.Load() < int64(l.server.opts.MaxConnections) {
-			return c, err
-		}
-		l.server.metrics.refused[refusedConnections].Inc()
-		select {
-		case l.lingering <- struct{}{}:
-			l.farewells.Go(func() {
-				l.server.turnAway(c, farewellTime)
-				<-l.lingering
-			})
-		default:
-			l.server.turnAway(c, hurriedFarewell)
-		}
-	}
-}
-
-// turnAway answers 503 and closes c. Within the time given it reads what the
-// caller sends, since a reset would destroy the answer.
-func (s *Server) turnAway(c net.Conn, within time.Duration) {
-	p := refusal(&kindOverloaded, opAdmin, fmt.Sprintf("This node has %d connections, as many as it may. Nothing happened.", s.opts.MaxConnections))
-	_ = c.SetDeadline(time.Now().Add(within))
-	if _, err := c.Write(p.raw(http.MethodGet)); err == nil {
-		if half, ok := c.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
-			_, _ = io.CopyN(io.Discard, c, farewellBytes)
-		}
-	}
-	_ = c.Close()
 }

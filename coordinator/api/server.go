@@ -25,7 +25,9 @@ type Server struct {
 	// listings has an element for each page of keys that is being gathered.
 	listings    chan struct{}
 	connections atomic.Int64
+	open        openConns
 	stopping    atomic.Bool // Serve's context has ended
+	hushed      atomic.Bool // answers do not ask for the end of their connection
 }
 
 // New makes a server and registers its metrics.

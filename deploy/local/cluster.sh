@@ -199,19 +199,27 @@ require_free_ports() { # I
 }
 
 # ready asks /readyz without curl, which a fresh machine may lack.
-ready() { # I
-  local line
-  line=$({
-    exec 3<>"/dev/tcp/127.0.0.1/$(http_port "$1")" || exit 1
+# readiness prints what a node answers when it is asked whether it is ready.
+readiness() { # I
+  local text=''
+  {
+    exec 3<>"/dev/tcp/127.0.0.1/$(http_port "$1")" || return 1
     printf 'GET /readyz HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n' >&3
-    IFS= read -r -t 2 line <&3 || exit 1
-    printf '%s' "$line"
-  } 2>/dev/null) || return 1
-  case $line in
+    IFS= read -r -t 2 -d '' text <&3 || true # it ends with the connection
+    exec 3>&-
+  } 2>/dev/null
+  printf '%s' "$text"
+}
+
+ready() { # I
+  case $(readiness "$1") in
   HTTP/1.?' 200'*) ;;
   *) return 1 ;;
   esac
 }
+
+# unfilled prints how many partitions a node that joins still lacks.
+unfilled() { readiness "$1" | sed -n 's/.* \([0-9][0-9]*\) partitions.*/\1/p'; } # I
 
 # --- starting ----------------------------------------------------------------
 
@@ -272,12 +280,18 @@ explain_failure() { # WHAT I...
   exit 1
 }
 
+# await_ready waits for nodes. One that is being filled may take its time, as
+# long as it goes on.
 await_ready() { # I...
-  local end=$((SECONDS + ready_seconds)) i
+  local end=$((SECONDS + ready_seconds)) i left before=''
   for i in "$@"; do
     until ready "$i"; do
       runs "$i" || explain_failure "n$i has exited" "$i"
-      [ $SECONDS -lt $end ] || explain_failure "n$i is not ready after $ready_seconds seconds" "$i"
+      if [ $SECONDS -ge $end ]; then
+        left=$(unfilled "$i")
+        [ "$left" != "$before" ] || explain_failure "n$i is not ready after $ready_seconds seconds" "$i"
+        before=$left end=$((SECONDS + ready_seconds))
+      fi
       sleep 0.1
     done
   done

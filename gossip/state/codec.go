@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -19,14 +20,12 @@ const (
 	mapSettings = 1 // message
 	mapMember   = 2 // message, repeated, ascending by ID
 	mapBuckets  = 3 // message, as package bucket encodes it
-	mapLast     = mapBuckets
 
 	settingsCluster     = 1 // 16 bytes
 	settingsPartitions  = 2 // varint
 	settingsReplicas    = 3 // varint
 	settingsHashVersion = 4 // varint
 	settingsSecret      = 5 // 32 bytes
-	settingsLast        = settingsSecret
 
 	memberID      = 1  // 16 bytes
 	memberName    = 2  // string
@@ -41,7 +40,8 @@ const (
 	memberSettled = 11 // bytes
 	memberFence   = 12 // varint
 	memberHeir    = 13 // 16 bytes
-	memberLast    = memberHeir
+	// 14 stays free: the frozen file has it, as a field that this release does not know.
+	memberForced = 15 // varint, 1
 )
 
 // Append appends the map's encoding to dst.
@@ -88,6 +88,9 @@ func (r Member) append(dst []byte) []byte {
 	if !r.Heir.IsZero() {
 		dst = appendBytes(dst, memberHeir, r.Heir[:])
 	}
+	if r.Forced {
+		dst = appendNumber(dst, memberForced, 1)
+	}
 	return append(dst, r.extra...)
 }
 
@@ -129,7 +132,7 @@ func decode(b []byte) (Map, error) {
 		return Map{}, fmt.Errorf("format %d: this build knows format %d", b[0], formatV1)
 	}
 	var m Map
-	extra, err := eachField(b[1:], mapLast, m.decodeField)
+	extra, err := eachField(b[1:], m.decodeField)
 	if err != nil {
 		return Map{}, err
 	}
@@ -169,11 +172,11 @@ func (m *Map) decodeField(f field) error {
 		m.Buckets, err = bucket.Decode(f.bytes)
 		return err
 	}
-	return errField
+	return errUnknown
 }
 
 func (s *Settings) decode(b []byte) error {
-	extra, err := eachField(b, settingsLast, func(f field) error {
+	extra, err := eachField(b, func(f field) error {
 		switch f.number {
 		case settingsCluster:
 			return f.fixed(s.Cluster[:])
@@ -186,7 +189,7 @@ func (s *Settings) decode(b []byte) error {
 		case settingsSecret:
 			return f.fixed(s.Secret[:])
 		}
-		return errField
+		return errUnknown
 	})
 	s.extra = extra
 	if err == nil && len(extra) > MaxExtraBytes {
@@ -199,7 +202,7 @@ func (s *Settings) decode(b []byte) error {
 }
 
 func (r *Member) decode(b []byte) error {
-	extra, err := eachField(b, memberLast, func(f field) error {
+	extra, err := eachField(b, func(f field) error {
 		switch f.number {
 		case memberID:
 			return f.fixed(r.ID[:])
@@ -233,8 +236,11 @@ func (r *Member) decode(b []byte) error {
 			return f.want(protowire.VarintType)
 		case memberHeir:
 			return f.fixed(r.Heir[:])
+		case memberForced:
+			r.Forced = f.value != 0 // a number above 1 is not canonical, which is found later
+			return f.want(protowire.VarintType)
 		}
-		return errField
+		return errUnknown
 	})
 	if err != nil {
 		return err
@@ -251,7 +257,8 @@ type field struct {
 	bytes  []byte
 }
 
-var errField = fmt.Errorf("unexpected field")
+// errUnknown: this build does not know a field of that number.
+var errUnknown = errors.New("unknown field")
 
 func (f field) want(kind protowire.Type) error {
 	if f.kind != kind {
@@ -281,8 +288,8 @@ func (f field) number32(dst *uint32) error {
 	return f.want(protowire.VarintType)
 }
 
-// eachField calls known for the fields up to the last known number and returns the others as they are.
-func eachField(b []byte, last protowire.Number, known func(field) error) (extra string, err error) {
+// eachField calls decode for each field and returns, as they are, those for which it is errUnknown.
+func eachField(b []byte, decode func(field) error) (extra string, err error) {
 	var unknown strings.Builder
 	for len(b) > 0 {
 		number, kind, n := protowire.ConsumeTag(b)
@@ -302,11 +309,10 @@ func eachField(b []byte, last protowire.Number, known func(field) error) (extra 
 			f.bytes, _ = protowire.ConsumeBytes(b[n:])
 		}
 		b = b[len(whole):]
-		if number > last {
+		switch err := decode(f); {
+		case err == errUnknown:
 			unknown.Write(whole)
-			continue
-		}
-		if err := known(f); err != nil {
+		case err != nil:
 			return "", err
 		}
 	}

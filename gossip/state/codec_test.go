@@ -79,6 +79,24 @@ func TestGoldenWithoutHeirs(t *testing.T) {
 	}
 }
 
+// TestGoldenForced freezes the mark of a forced removal. Older builds keep it as a field that they do not know.
+func TestGoldenForced(t *testing.T) {
+	r := member(2)
+	r.State, r.Forced = Removed, true
+	m := Map{Settings: settings()}.With(r)
+	const want = "010a3a0a10c10000000000000000000000000000001010180320012a2007000000000000000000000000000000000000" +
+		"0000000000000000000000000012450a100000000000000000000000000000000212026e321a09686f73743a343730312209" +
+		"686f73743a343730302a09686f73743a343730323864400448015081808080107801"
+	if got := hex.EncodeToString(m.Append(nil)); got != want {
+		t.Errorf("the encoding changed:\n%s\n%s", got, want)
+	}
+	decoded, err := Decode(m.Append(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantEqual(t, "decoded", decoded, m)
+}
+
 // TestUnknownFieldsSurvive stands for a node of this release between two newer ones.
 func TestUnknownFieldsSurvive(t *testing.T) {
 	newer := member(1)
@@ -104,13 +122,15 @@ func TestDecodeRefuses(t *testing.T) {
 		change(&m)
 		return rec(m)
 	}
+	removed := member(1)
+	removed.State = Removed
 	two := Map{Members: []Member{member(2), member(1)}}
 	double := Map{Members: []Member{member(1), member(1)}}
 	for what, b := range map[string][]byte{
 		"nothing":            {},
 		"another format":     {2},
 		"cut off":            goldenMap().Append(nil)[:40],
-		"map-wide field":     msg(mapLast+1, []byte("x")),
+		"map-wide field":     msg(mapBuckets+1, []byte("x")),
 		"order":              two.Append(nil),
 		"a record twice":     double.Append(nil),
 		"settings of zero":   msg(mapSettings, Settings{Partitions: 8}.append(nil)),
@@ -131,6 +151,10 @@ func TestDecodeRefuses(t *testing.T) {
 		"heir, not removed":  bad(func(m *Member) { m.Heir = id(2) }),
 		"heir of itself":     bad(func(m *Member) { m.State = Removed; m.Heir = id(1) }),
 		"heir of zeros":      rec(member(1), appendBytes(nil, memberHeir, make([]byte, 16))...),
+		"forced, a member":   bad(func(m *Member) { m.Forced = true }),
+		"forced twice":       rec(removed, protowire.AppendVarint(protowire.AppendTag(nil, memberForced, protowire.VarintType), 2)...),
+		"forced, not at all": rec(removed, protowire.AppendVarint(protowire.AppendTag(nil, memberForced, protowire.VarintType), 0)...),
+		"forced, in bytes":   rec(removed, appendBytes(nil, memberForced, []byte{1})...),
 		"short heir":         rec(member(1), appendBytes(nil, memberHeir, []byte("short"))...),
 		"settled, zero byte": bad(func(m *Member) { m.Settled = Bits{1, 0} }),
 		"settled, too many":  bad(func(m *Member) { m.Settled = Bits{}.With(65536) }),

@@ -9,8 +9,8 @@
 // The map carries what is known of buckets (package bucket), since that is as durable, and spread the same way.
 //
 // A member's record has two parts. Its State is written by anyone and only moves forward, and with State Removed its
-// Heir, the member that has its seat in the ring. All else is written by the owner alone, who raises Version with every
-// change.
+// Heir, the member that has its seat in the ring, and Forced, the mark of a removal that gave partitions up. All else is
+// written by the owner alone, who raises Version with every change.
 //
 // # What callers owe
 //
@@ -18,6 +18,7 @@
 //     used before: boot counter << 32 | n, with a boot counter that its store raises durably at every start.
 //   - A map is made durable before anyone else hears of it.
 //   - A member is replaced by Map.Replace, with an heir that the map has.
+//   - A removal is marked as forced by Map.Force, and only where an administrator asked for force.
 //   - Slices inside a Map or Member are not modified once it is shared.
 //
 // # Invariants

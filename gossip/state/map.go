@@ -86,6 +86,9 @@ type Member struct {
 	// Heir is the member that was given this one's seat in the ring (see [ring.Member]), zero if there is none. Anyone
 	// writes it, with State Removed; of two heirs the one of the higher ID stays.
 	Heir ring.NodeID
+	// Forced: the member was removed by force, with the last complete copy of partitions; see [Map.Force]. Anyone sets it,
+	// with State Removed, and nobody takes it back.
+	Forced bool
 
 	// extra holds the encoded fields of a newer release.
 	extra string

@@ -10,7 +10,8 @@ import (
 )
 
 // Merge is the map that knows all that a and b know: of each record the furthest State, the highest Fence, the
-// Heir of the highest ID and the owner's latest Version; of the buckets what [bucket.Merge] says.
+// Heir of the highest ID, the mark of a forced removal if either has it, and the owner's latest Version; of the
+// buckets what [bucket.Merge] says.
 // Two contents under one Version, which only a copied data directory can produce, are settled by comparing their
 // bytes. Zero settings take the other's; others must be equal, else ErrForeignCluster or ErrSettings. Merge is
 // idempotent, commutative and associative. The result shares memory with a and b.
@@ -91,6 +92,7 @@ func mergeMember(a, b Member) Member {
 		r = b
 	}
 	r.State, r.Fence = max(a.State, b.State), max(a.Fence, b.Fence)
+	r.Forced = a.Forced || b.Forced
 	if r.Heir = a.Heir; r.Heir.Compare(b.Heir) < 0 {
 		r.Heir = b.Heir
 	}

@@ -35,6 +35,7 @@ func randomMember(r *rand.Rand, n byte) Member {
 	if heir := byte(r.IntN(6)); m.State == Removed && heir > 0 && heir != n {
 		m.Heir = id(heir)
 	}
+	m.Forced = m.State == Removed && r.IntN(3) == 0
 	m.extra = []string{"", "\xf0\x01\x07"}[r.IntN(2)]
 	return m.normal()
 }
@@ -98,6 +99,9 @@ func checkMerged(t *testing.T, a, b, ab Map) {
 		}
 		if got.Fence != max(x.Fence, y.Fence) || got.Heir.Compare(x.Heir) < 0 || got.Heir.Compare(y.Heir) < 0 || got.Heir != x.Heir && got.Heir != y.Heir {
 			t.Fatalf("record %d: fence %d, heir %v of %+v and %+v", n+1, got.Fence, got.Heir, x, y)
+		}
+		if got.Forced != (x.Forced || y.Forced) {
+			t.Fatalf("record %d: forced %v of %v and %v", n+1, got.Forced, x.Forced, y.Forced)
 		}
 		if inA || inB {
 			if err := got.Validate(); err != nil {
@@ -206,6 +210,7 @@ func TestOvertaken(t *testing.T) {
 		{"removed", func(r *Member) { r.State = Removed; r.Settled = nil }, false},
 		{"replaced", func(r *Member) { r.State = Removed; r.Settled = nil; r.Heir = id(2) }, false},
 		{"replaced as of before", func(r *Member) { r.State = Removed; r.Settled = nil; r.Heir = id(2); r.Version-- }, false},
+		{"removed by force", func(r *Member) { r.State = Removed; r.Settled = nil; r.Forced = true }, false},
 		{"removed, a version I did not write", func(r *Member) { r.State = Removed; r.Settled = nil; r.Version++ }, true},
 		{"removed, another address", func(r *Member) { r.State = Removed; r.Settled = nil; r.RPC = "other:1" }, true},
 	} {

@@ -88,6 +88,8 @@ func (r Member) check() error {
 		return fmt.Errorf("removed, but with settled partitions")
 	case r.State != Removed && !r.Heir.IsZero():
 		return fmt.Errorf("replaced by %v, but not removed", r.Heir)
+	case r.State != Removed && r.Forced:
+		return fmt.Errorf("removed by force, but not removed")
 	case r.Heir == r.ID:
 		return fmt.Errorf("replaced by itself")
 	}

@@ -23,6 +23,7 @@ func NewID(name string) (id ring.NodeID) {
 // Apply is the map as the change would make it, with nothing moved yet. It is [ErrChange], wrapped with what is wrong,
 // if a member is unknown, removed already or named for two things, if a newcomer's name is taken or its labels are out
 // of bounds, or if no member would be left to keep data. A member that is leaving already may be named in Leave again.
+// What takes the last complete copies is done by force, or not at all: the map is marked then.
 //
 // The result is for plans: its records are not those that an owner would write.
 func Apply(m state.Map, c Change) (state.Map, error) {
@@ -38,6 +39,9 @@ func Apply(m state.Map, c Change) (state.Map, error) {
 	}
 	if err := checkMembers(m, e.m); err != nil {
 		return state.Map{}, fmt.Errorf("%w: %w", ErrChange, err)
+	}
+	for _, r := range gone(m, e.m) {
+		e.m = e.m.Force(r.ID)
 	}
 	return e.m, nil
 }

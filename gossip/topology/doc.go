@@ -24,7 +24,7 @@
 //
 //  1. A [Plan] is a function of the two maps and the facts alone; lists and sentences have a fixed order.
 //  2. The In of all members add up to Replicas, their BytesIn to Bytes, their BytesSent to the bytes of the copies
-//     that can be made while the members that are down stay down.
+//     that can be made of complete ones while the members that are down stay down.
 //  3. A partition is in at most one of Lost, AtRisk and Unreachable, and in one of them only if the change takes a
 //     complete copy from it.
 //  4. SafeToStop says that a member that is up is safe to stop only if every partition that it is a writer of has a quorum

@@ -103,7 +103,7 @@ func (p *planner) move(part int) {
 	p.plan.Replicas += len(pl.Pending)
 	p.plan.Bytes += size * int64(len(pl.Pending))
 	sources := slices.DeleteFunc(slices.Clone(pl.Owners), func(id ring.NodeID) bool { return p.entries[id].Down })
-	can := len(sources) >= majority(len(pl.Owners))
+	can := len(sources) >= majority(len(pl.Owners)) || p.beginsAgain(pl)
 	made := 0
 	for _, id := range pl.Pending {
 		e := p.entries[id]
@@ -125,13 +125,25 @@ func (p *planner) move(part int) {
 	p.send(sources, size*int64(made))
 }
 
-// block notes a copy that cannot be made because too few owners would confirm it.
+// beginsAgain says whether a partition without an owner is given up, and all that are to keep it are there to compare what
+// they have left.
+func (p *planner) beginsAgain(pl ring.Placement) bool {
+	return len(pl.Owners) == 0 && p.after.GivenUp() &&
+		!slices.ContainsFunc(pl.Pending, func(id ring.NodeID) bool { return p.entries[id].Down })
+}
+
+// block notes a copy that cannot be made because too few owners would confirm it, or where there are none, too few of those
+// that are to keep the partition.
 func (p *planner) block(pl ring.Placement) {
 	p.stuck++
 	if p.blocked == nil {
 		p.blocked = map[ring.NodeID]bool{}
 	}
-	for _, id := range pl.Owners {
+	who := pl.Owners
+	if len(who) == 0 && p.after.GivenUp() {
+		who = pl.Pending
+	}
+	for _, id := range who {
 		if p.entries[id].Down {
 			p.blocked[id] = true
 		}

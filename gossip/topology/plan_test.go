@@ -190,7 +190,8 @@ func step(v *ring.View, m state.Map, up func(ring.NodeID) bool) (state.Map, bool
 			}
 		}
 		for _, id := range pl.Pending {
-			if up(id) && confirmed > len(pl.Owners)/2 {
+			again := len(pl.Owners) == 0 && m.GivenUp() && !slices.ContainsFunc(pl.Pending, func(id ring.NodeID) bool { return !up(id) })
+			if up(id) && (confirmed > len(pl.Owners)/2 || again) {
 				r, _ := m.Member(id)
 				r.Settled = r.Settled.With(p)
 				return m.With(r), true
@@ -268,13 +269,12 @@ func TestPlan(t *testing.T) {
 			was: Failures{-1, -1}, will: Failures{1, 0},
 			wantFragments: []string{"fewer than 2 complete copies until filled again: writes that n2 and n5 alone acknowledged are lost"}},
 		{name: "three removals", before: five, change: Change{Remove: []ring.NodeID{id(2), id(5), id(1)}}, down: []int{1, 2, 5}, moves: true,
-			atRisk: true, lost: true, was: Failures{-1, -1}, will: Failures{-1, -1},
+			atRisk: true, lost: true, was: Failures{-1, -1},
 			wantFragments: []string{"with n1, n2 and n5: the data is lost but for what hints and partial copies have (partitions ",
-				"fewer than 2 complete copies", "cannot be made now, since too few owners answer to confirm and give the data: there is no owner with a complete copy.",
-				"2 members stay", "Afterwards some partitions still cannot"}},
+				"fewer than 2 complete copies", "2 members stay"}},
 		{name: "a removal while another is down", before: five, change: Change{Remove: []ring.NodeID{id(2)}}, down: []int{2, 3}, moves: true,
 			was: Failures{-1, -1}, will: Failures{-1, -1},
-			wantFragments: []string{"n3 is down: the ", "too few owners answer to confirm and give the data: n3 is down.", "Afterwards some partitions still cannot"}},
+			wantFragments: []string{"n3 is down: the ", "too few members answer to confirm and give the data: n3 is down.", "Afterwards some partitions still cannot"}},
 		{name: "a join while one is down", before: five, change: Change{Join: []NewMember{{Name: "n6"}}}, down: []int{3}, moves: true,
 			wantFragments: []string{"n3 is down and counted as failed in what the cluster bears.", "estimate"}},
 		{name: "a replacement", before: five, change: Change{Replace: []Replacement{{id(2), NewMember{Name: "n2"}}}}, down: []int{2}, moves: true,
@@ -285,8 +285,18 @@ func TestPlan(t *testing.T) {
 		{name: "an heir that has data", before: five, change: Change{Replace: []Replacement{{id(2), NewMember{Name: "n4"}}}}, down: []int{2}, moves: true,
 			will: Failures{1, 0}, wantFragments: []string{"n4 is a target of "}},
 		{name: "one copy", before: healthy(t, 1, 3), change: Change{Remove: []ring.NodeID{id(2)}}, down: []int{2}, moves: true, lost: true,
+			was: Failures{-1, -1}, wantFragments: []string{"the data is lost"}},
+		{name: "one copy, while one that is to have it is down", before: healthy(t, 1, 3), change: Change{Remove: []ring.NodeID{id(2)}},
+			down: []int{2, 3}, moves: true, lost: true, was: Failures{-1, -1}, will: Failures{-1, -1},
+			wantFragments: []string{"the data is lost", "n3 is down: the ", "1 copy cannot be made now", "Afterwards some partitions still cannot"}},
+		{name: "two copies, while one that is to have them is down", before: healthy(t, 2, 4), change: Change{Remove: []ring.NodeID{id(1), id(2)}},
+			down: []int{1, 2, 3}, moves: true, lost: true, atRisk: true, was: Failures{-1, -1}, will: Failures{-1, -1},
+			wantFragments: []string{"the data is lost", "fewer than 2 complete copies", "n3 is down: the ",
+				"too few members answer to confirm and give the data: n3 is down", "Afterwards some partitions still cannot"}},
+		{name: "what was not given up", before: held(healthy(t, 1, 3), all()[1:], nil, nil), moves: true,
 			was: Failures{-1, -1}, will: Failures{-1, -1},
-			wantFragments: []string{"the data is lost", "no owner with a complete copy", "Afterwards some partitions still cannot"}},
+			wantFragments: []string{"1 partition has no complete copy on any member now", "there is no complete copy, and none was given up",
+				"copies that earlier changes still owe", "Afterwards some partitions still cannot"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p := planOf(t, tc.before, apply(t, tc.before, tc.change), facts(tc.down...))

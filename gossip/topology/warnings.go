@@ -62,7 +62,7 @@ func (p *planner) warnWaiting() (w []string) {
 		}
 	}
 	if p.stuck > 0 {
-		w = append(w, fmt.Sprintf("%s cannot be made now, since too few owners answer to confirm and give the data: %s.",
+		w = append(w, fmt.Sprintf("%s cannot be made now, since too few members answer to confirm and give the data: %s.",
 			count(p.stuck, "copy"), p.whyStuck()))
 	}
 	return w
@@ -71,7 +71,7 @@ func (p *planner) warnWaiting() (w []string) {
 // whyStuck names the owners that copies wait for.
 func (p *planner) whyStuck() string {
 	if len(p.blocked) == 0 {
-		return "there is no owner with a complete copy"
+		return "there is no complete copy, and none was given up by a removal by force"
 	}
 	return are(p.down(func(r state.Member) bool { return p.blocked[r.ID] })) + " down"
 }

@@ -23,9 +23,11 @@ const purgeInterval = 500 * time.Millisecond
 // held is what one node tells of a key.
 type held struct {
 	Node, Role, Hash, Error string
+	Hinted                  bool // what is told is a hint, not a copy
 	Vector                  map[string]uint64
 	Siblings                []struct{ Deleted bool }
 	Hints                   int
+	HeldFor                 []struct{ Node string } `json:"held_for"`
 }
 
 // heldOf is what all nodes hold of a key of bucket b, as node at is told.
@@ -181,10 +183,11 @@ func TestPurgeWaitsForTheHolderOfAHint(t *testing.T) {
 }
 
 // A member that is lost for good, and its disk with it, brings nothing back;
-// nor does the node that comes after it and starts with nothing. What was
-// deleted and purged before has no trace anywhere. What was deleted since
-// keeps its tombstones, at the new owners too: the lost member is still one,
-// and blocks all purging.
+// nor do the nodes that come after it and start with nothing: one that joins
+// beside it, and one that takes its place. What was deleted and purged before
+// has no trace anywhere. What was deleted since keeps its tombstones, at the
+// new owners too, as long as the lost member is still one, and blocks all
+// purging; once it is replaced they are purged.
 func TestNothingComesBackWhenAMemberIsLost(t *testing.T) {
 	t.Parallel()
 	c := up(t, 5, purging...)
@@ -207,15 +210,7 @@ func TestNothingComesBackWhenAMemberIsLost(t *testing.T) {
 	const lost = 2
 	c.run("kill", fmt.Sprint(lost))
 	c.deleteAll(c.others([]int{lost}), late)
-	data := filepath.Join(c.home, fmt.Sprint("n", lost), "data")
-	if err := os.RemoveAll(data); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(data, 0o700); err != nil { // the place stays taken
-		t.Fatal(err)
-	}
-	// A node under another name on other ports. Where a lost member can be
-	// removed or replaced, that goes here, and then late leaves no trace either.
+	c.run("wipe", fmt.Sprint(lost))
 	c.run("add")
 	c.n = 6
 	c.awaitRounds(c.n, lost)
@@ -249,12 +244,29 @@ func TestNothingComesBackWhenAMemberIsLost(t *testing.T) {
 		v, err = c.convergence(c.n)
 		return err == nil && v.Tombstones > 0 && slices.ContainsFunc(v.Blockers, func(b blocker) bool { return b.Node == fmt.Sprint("n", lost) })
 	}, func() string { return fmt.Sprintf("%+v %d tombstones, %v", v.Blockers, v.Tombstones, err) })
-	for _, key := range kept {
-		for _, i := range c.others([]int{lost}) {
-			if a := c.doAbout(200, "GET", i, key, "", ""); string(a.body) != "value of "+key {
-				t.Errorf("%s at n%d: %s", key, i, a.text())
+	wantKept := func(nodes []int) {
+		t.Helper()
+		for _, key := range kept {
+			for _, i := range nodes {
+				if a := c.doAbout(200, "GET", i, key, "", ""); string(a.body) != "value of "+key {
+					t.Errorf("%s at n%d: %s", key, i, a.text())
+				}
 			}
 		}
+	}
+	wantKept(c.others([]int{lost}))
+
+	c.run("replace", fmt.Sprint(lost))
+	c.settled(c.n)
+	c.awaitConvergence(c.n, func(v convergence) bool { return v.Tombstones == 0 && v.Hints == 0 })
+	for _, key := range slices.Concat(purged, late) {
+		c.wantNoTrace(key)
+	}
+	wantKept(c.others(nil))
+	anew := late[:10]
+	c.fill(c.others(nil), anew, func(key string) string { return "again " + key })
+	for _, key := range anew {
+		c.wantAtOwners(key, "again "+key, c.owners(c.n, "b", key)...)
 	}
 }
 

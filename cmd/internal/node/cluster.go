@@ -235,6 +235,9 @@ func (n *Node) checkPeer(ctx context.Context, addr string, s state.Settings) (kn
 		n.log.Debug("a peer did not answer before the start", "addr", addr, "err", err)
 		return nil, false, nil
 	}
+	if err := gossip.Removed(theirs, n.id); err != nil {
+		return true, err
+	}
 	boot := n.store.Identity().Boot
 	if self, ok := theirs.Member(n.id); ok && self.Boot >= boot {
 		return nil, true, fmt.Errorf("%w: %s counts %d starts, and %s has seen start %d of this node, so another copy of the directory has been in use since: start with an empty data directory as a new member, under another name",

@@ -51,18 +51,21 @@ func (t membership) change(ctx context.Context, g *gossip.Gossip, req api.Change
 		}
 		return g.Advance(req.Node, state.Leaving)
 	case member.State == state.Removed && (req.Kind == api.ChangeRemove || member.Heir == req.By):
+		if req.Force { // what is lost may have come out since
+			return g.Remove(req.Node, true)
+		}
 		return nil
 	}
 	if err := t.mayGo(ctx, g, member, req.Force); err != nil {
 		return err
 	}
 	if req.Kind == api.ChangeReplace {
-		return g.Replace(req.Node, req.By)
+		return g.Replace(req.Node, req.By, req.Force)
 	}
 	if _, err := topology.Apply(g.Map(), topology.Change{Remove: []ring.NodeID{req.Node}}); err != nil {
 		return err
 	}
-	return g.Advance(req.Node, state.Removed)
+	return g.Remove(req.Node, req.Force)
 }
 
 // mayGo is why a member must not be taken out. What the others hold is asked

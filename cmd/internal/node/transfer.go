@@ -37,6 +37,7 @@ func (n *Node) assembleTransfer() (err error) {
 		Prepare: n.healAll, HandOver: func(ctx context.Context, c antientropy.Claim, owners []ring.NodeID) error {
 			return n.parter.HandOver(ctx, c, owners) // which is made later
 		},
+		GivenUp:   func() bool { return cluster{n}.Map().GivenUp() },
 		OnSettled: n.becomeActive, Logger: n.log, Metrics: n.registry,
 	})
 	if err != nil {
