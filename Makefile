@@ -64,6 +64,10 @@ bench-grow: build ## join, leave, replace and remove nodes under load; check eve
 bench-import: build ## import 200,000 lines, and put them one a request, in turns; print the ratio
 	deploy/local/import.sh
 
+.PHONY: bench-list
+bench-list: build ## page through 100,000 keys of which nine in ten were deleted; print what a page costs
+	deploy/local/list.sh
+
 .PHONY: bench-converge
 bench-converge: build ## change keys while one of five nodes is away; print how all become equal, and at what cost
 	deploy/local/converge.sh

@@ -80,7 +80,7 @@ func (c *Client) do(ctx context.Context, k *call) (*answer, error) {
 		}
 		fail.Err = out.err
 		tried = append(tried, e)
-		if !out.again || fail.Attempts >= c.opts.Attempts || !c.pause(ctx, k, turn, tried, out) {
+		if !out.again || fail.Attempts >= c.opts.Attempts || !c.pause(ctx, k, turn, tried, out) || c.late(k) {
 			break
 		}
 	}
@@ -89,6 +89,9 @@ func (c *Client) do(ctx context.Context, k *call) (*answer, error) {
 	}
 	return nil, fail
 }
+
+// late reports whether the time is over in which attempts may begin.
+func (c *Client) late(k *call) bool { return k.until != 0 && c.now() > k.until }
 
 // routesOf is where a call can go.
 func (c *Client) routesOf(k *call) *routes {

@@ -1,12 +1,15 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strconv"
 	"time"
 	"unicode/utf8"
 )
@@ -22,15 +25,17 @@ const (
 	OpGet    OpKind = "get"
 	OpPut    OpKind = "put"
 	OpDelete OpKind = "delete"
+	OpAdd    OpKind = "add"
 )
 
-// Op is one operation of a batch. Its fields are what the options of
-// [Client.Get], [Client.Put] and [Client.Delete] have; those that its kind does
-// not take must be zero.
+// Op is one operation of a batch. Its fields are what [Client.Get], [Client.Put],
+// [Client.Delete] and [Client.Add] take; those that its kind does not take must be
+// zero.
 type Op struct {
 	Kind OpKind
 	Key  string
-	// Data is what a put writes; ContentType, Meta and TTL go with it.
+	// Data is what a put writes; ContentType, Meta and TTL go with it. TTL is for
+	// an add too.
 	Data        []byte
 	ContentType string
 	Meta        map[string]string
@@ -42,6 +47,8 @@ type Op struct {
 	// Replace makes a put without a context supersede what a read of the key at
 	// the same consistency sees, as a delete without one does.
 	Replace bool
+	// Delta is what an add adds.
+	Delta int64
 }
 
 // Result is what became of one operation.
@@ -49,6 +56,8 @@ type Result struct {
 	// Value is that of a get, Written that of a write; nil where Err is not.
 	Value   *Value
 	Written *Written
+	// Count is what an add brought the counter to.
+	Count int64
 	// Err is what the call for this key alone would have answered: a
 	// [*NotFoundError], a [*SiblingsError] or an [*Error].
 	Err error
@@ -70,7 +79,8 @@ type BatchOptions struct {
 // its own outcome, and they run beside each other, in no order.
 //
 // Operations that failed for now are sent again, as single ones would be, up to
-// Options.Attempts times. The error is about the whole: arguments that are wrong
+// Options.Attempts times, but a batch with increments only as [Client.Add] would
+// be. The error is about the whole: arguments that are wrong
 // ([ErrInvalid]; nothing was sent), or a request that failed as such, after
 // which writes that had no result yet may have been applied ([MaybeApplied]);
 // the results are nil then.
@@ -128,6 +138,7 @@ type opDoc struct {
 	Context        string            `json:"context,omitempty"`
 	IdempotencyKey string            `json:"idempotency_key,omitempty"`
 	Replace        bool              `json:"replace,omitempty"`
+	Delta          *int64            `json:"delta,omitempty"`
 }
 
 func (c *Client) newBatch(bucket string, ops []Op, o *BatchOptions) (*batch, error) {
@@ -146,7 +157,13 @@ func (c *Client) newBatch(bucket string, ops []Op, o *BatchOptions) (*batch, err
 		b.resolve = c.opts.Resolve
 	}
 	b.call.header.Set("Content-Type", "application/json")
-	if err := b.call.params(o.Consistency, o.Timeout, 0); err != nil {
+	if slices.ContainsFunc(ops, func(op Op) bool { return op.Kind == OpAdd }) {
+		timeout, until := c.addBounds(o.Timeout)
+		b.call.until = until
+		if err := b.call.params(o.Consistency, timeout, 0); err != nil {
+			return nil, err
+		}
+	} else if err := b.call.params(o.Consistency, o.Timeout, 0); err != nil {
 		return nil, err
 	}
 	for i := range ops {
@@ -164,11 +181,13 @@ func (d *opDoc) set(bucket string, op *Op) error {
 	if err := checkNames(bucket, op.Key); err != nil {
 		return err
 	}
-	value := op.Data != nil || op.ContentType != "" || len(op.Meta) > 0 || op.TTL != 0 || op.Replace
+	value := op.Data != nil || op.ContentType != "" || len(op.Meta) > 0 || op.Replace
+	adds := op.Kind == OpAdd
 	switch {
-	case op.Kind != OpGet && op.Kind != OpPut && op.Kind != OpDelete:
+	case op.Kind != OpGet && op.Kind != OpPut && op.Kind != OpDelete && !adds:
 		return fmt.Errorf("%w: the kind %q", ErrInvalid, op.Kind)
-	case value && op.Kind != OpPut, op.IdempotencyKey != "" && op.Kind == OpGet:
+	case value && op.Kind != OpPut, op.IdempotencyKey != "" && op.Kind == OpGet,
+		op.TTL != 0 && op.Kind != OpPut && !adds, op.Delta != 0 && !adds, op.Context != "" && adds:
 		return fmt.Errorf("%w: a %s with fields of another kind", ErrInvalid, op.Kind)
 	case op.Replace && op.Context != "":
 		return fmt.Errorf("%w: Replace and a Context", ErrInvalid)
@@ -177,8 +196,11 @@ func (d *opDoc) set(bucket string, op *Op) error {
 	}
 	*d = opDoc{Op: op.Kind, Context: op.Context, ContentType: op.ContentType, Meta: op.Meta, IdempotencyKey: op.IdempotencyKey, Replace: op.Replace}
 	d.Key, d.KeyBase64 = textOrBase64([]byte(op.Key))
-	if op.Kind == OpPut {
+	switch op.Kind {
+	case OpPut:
 		d.Value, d.ValueBase64 = textOrBase64(op.Data)
+	case OpAdd:
+		d.Delta = &op.Delta
 	}
 	if op.TTL > 0 {
 		d.TTL = op.TTL.String()
@@ -206,10 +228,13 @@ func (b *batch) send(ctx context.Context, round int) error {
 	for _, i := range b.pending {
 		doc.Operations = append(doc.Operations, b.docs[i])
 	}
-	var err error
-	if b.call.body, err = json.Marshal(doc); err != nil {
+	var body bytes.Buffer
+	e := json.NewEncoder(&body)
+	e.SetEscapeHTML(false) // a value full of < would be six times as long
+	if err := e.Encode(doc); err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
+	b.call.body = body.Bytes()
 	a, err := b.c.do(ctx, b.call)
 	if err != nil {
 		var e *Error
@@ -259,6 +284,10 @@ func (b *batch) take(i int, r *resultDoc, a *answer, round int) bool {
 		}
 	default:
 		res.Written = &Written{Context: r.Context, ETag: r.ETag, Replicas: r.Replicas, Coordinator: r.Coordinator}
+		if op.Kind == OpAdd {
+			// The increment is made whatever the answer says of the count.
+			res.Count, _ = strconv.ParseInt(r.Value, 10, 64)
+		}
 	}
 	return false
 }
@@ -272,7 +301,7 @@ func (b *batch) rest(ctx context.Context, round int) bool {
 		return false
 	}
 	tried := make([]*endpoint, round)
-	return b.c.pause(ctx, b.call, 0, tried, outcome{})
+	return b.c.pause(ctx, b.call, 0, tried, outcome{}) && !b.c.late(b.call)
 }
 
 // resultDoc is the JSON of one result.

@@ -225,7 +225,7 @@ func TestBatchFailsAsAWhole(t *testing.T) {
 	}
 	sent := len(s.requests)
 	for name, ops := range map[string][]Op{
-		"kind": {{Kind: "add", Key: "k"}}, "key": {{Kind: OpGet}}, "get with data": {{Kind: OpGet, Key: "k", Data: []byte{}}},
+		"kind": {{Kind: "increment", Key: "k"}}, "key": {{Kind: OpGet}}, "get with data": {{Kind: OpGet, Key: "k", Data: []byte{}}},
 		"named get": {{Kind: OpGet, Key: "k", IdempotencyKey: "x"}}, "TTL": {{Kind: OpPut, Key: "k", TTL: -1}},
 		"replace": {{Kind: OpPut, Key: "k", Replace: true, Context: "c"}}, "too many": make([]Op, MaxBatch+1),
 	} {

@@ -112,6 +112,7 @@ type call struct {
 	body    []byte
 	write   bool
 	timeout time.Duration // the server's deadline; 0: its own
+	until   time.Duration // by [Client.now]: no attempt begins after it; 0: no such bound
 }
 
 // newCall checks the names and the numbers of a request.
@@ -239,31 +240,64 @@ func isToken(s string) bool {
 // when there is no value, and a [*SiblingsError] when there are several and no
 // resolver. Every other error is an [*Error] or wraps [ErrInvalid].
 func (c *Client) Get(ctx context.Context, bucket, key string, o *GetOptions) (*Value, error) {
-	if o == nil {
-		o = &GetOptions{}
-	}
-	k, err := newCall("get", http.MethodGet, bucket, key)
+	k, err := newGetCall("get", bucket, key, o)
 	if err != nil {
 		return nil, err
 	}
-	if err := k.params(Consistency{Level: o.Consistency.Level, R: o.Consistency.R, PR: o.Consistency.PR, Strict: o.Consistency.Strict}, o.Timeout, 0); err != nil {
-		return nil, err
-	}
-	k.header.Set("Accept", acceptSiblings)
-	k.set(headerContext, o.Context)
 	a, err := c.do(ctx, k)
 	if err != nil {
 		return nil, err
 	}
-	resolve := o.Resolve
-	if resolve == nil {
-		resolve = c.opts.Resolve
+	resolve := c.opts.Resolve
+	if o != nil && o.Resolve != nil {
+		resolve = o.Resolve
 	}
 	v, err := a.value(resolve)
 	if err != nil {
 		return nil, fmt.Errorf("client: get %s/%q: %w", bucket, key, err)
 	}
 	return v, nil
+}
+
+// Previous gives what lost against the newest value of a key, in a bucket with
+// conflicts "lww": the last three at most, newest first, each for ten minutes
+// after the write that won over it. There may be none, as there may be no value;
+// Context covers all of them. The errors are those of [Client.Get], without
+// [*NotFoundError] and [*SiblingsError].
+func (c *Client) Previous(ctx context.Context, bucket, key string, o *GetOptions) (*Previous, error) {
+	k, err := newGetCall("previous", bucket, key, o)
+	if err != nil {
+		return nil, err
+	}
+	if k.query != "" {
+		k.query += "&"
+	}
+	k.query += "previous=true"
+	a, err := c.do(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	p, err := a.previous()
+	if err != nil {
+		return nil, fmt.Errorf("client: previous %s/%q: %w", bucket, key, err)
+	}
+	return p, nil
+}
+
+func newGetCall(op, bucket, key string, o *GetOptions) (*call, error) {
+	k, err := newCall(op, http.MethodGet, bucket, key)
+	if err != nil {
+		return nil, err
+	}
+	if o == nil {
+		o = &GetOptions{}
+	}
+	if err := k.params(Consistency{Level: o.Consistency.Level, R: o.Consistency.R, PR: o.Consistency.PR, Strict: o.Consistency.Strict}, o.Timeout, 0); err != nil {
+		return nil, err
+	}
+	k.header.Set("Accept", acceptSiblings)
+	k.set(headerContext, o.Context)
+	return k, nil
 }
 
 // Put writes a value. An error says through [MaybeApplied] whether the write

@@ -16,9 +16,13 @@
 // [Options.Resolve] merge siblings, calls a function that makes the new value
 // of the old one, and writes the result with the context of the read.
 //
-// # Keys
+// # Buckets and keys
 //
-// [Client.Keys] ranges over the keys of a bucket in byte order, page by page.
+// [Client.CreateBucket] declares what a bucket makes of concurrent writes instead;
+// [Client.Buckets], [Client.ShowBucket] and [Client.DropBucket] go with it.
+// [Client.Add] is for buckets that count, [Client.Previous] for those in which the
+// last write wins. [Client.Keys] ranges over the keys of a bucket in byte order,
+// page by page, and [Client.Batch] carries out many operations in one request.
 //
 // # The cluster
 //
@@ -29,15 +33,16 @@
 //
 // # What the client promises
 //
-//  1. One Put is one put, however often it is sent: all its attempts carry one
-//     idempotency key, drawn once from crypto/rand.
+//  1. One Put is one put, and one Add one increment, however often it is sent: all
+//     its attempts carry one idempotency key, drawn once from crypto/rand.
 //  2. An attempt is repeated only where that is safe: nothing was sent, the
 //     server said that it refused, or it makes no difference: the request
 //     bears an idempotency key, or is a change of the members, each of which
 //     names its member and is made once.
 //     Where nothing was sent or the server says that nothing happened, another
 //     endpoint is asked at once; else, and when all have been asked, it waits,
-//     for as long as a Retry-After says. An endpoint that does not answer or
+//     for as long as a Retry-After says. An increment is repeated for some seconds
+//     only: a cluster does not know it for ever. An endpoint that does not answer or
 //     asks for a pause is passed by for a while.
 //  3. An error of a write says whether the write may have been applied
 //     ([Error.MaybeApplied]). It says no only if that holds for every attempt.

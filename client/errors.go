@@ -42,7 +42,7 @@ func (e *NotFoundError) Is(target error) bool { return target == ErrNotFound }
 
 // Error is the failure of a call that was sent at least once.
 type Error struct {
-	// Op is "get", "put", "delete", "keys", "batch", "explain", "cluster", "hints", "replay",
+	// Op is "get", "previous", "put", "delete", "add", "keys", "batch", "explain", "cluster", "hints", "replay",
 	// "convergence", "repair", "repair-status", "leave", "remove", "replace",
 	// "plan", "safe-to-stop", "buckets", "bucket", "create-bucket" or
 	// "drop-bucket".
@@ -82,6 +82,8 @@ func (e *Error) Error() string {
 		b.WriteString(" (the write may have been applied)")
 	case e.Op == "put" || e.Op == "delete":
 		b.WriteString(" (nothing was written)")
+	case e.Op == "add":
+		b.WriteString(" (nothing was added)")
 	}
 	return b.String()
 }
@@ -89,7 +91,7 @@ func (e *Error) Error() string {
 // Unwrap gives the last attempt's error.
 func (e *Error) Unwrap() error { return e.Err }
 
-// MaybeApplied tells of an error from Put, Delete or Update whether the write
+// MaybeApplied tells of an error from Put, Delete, Add or Update whether the write
 // may have happened all the same.
 func MaybeApplied(err error) bool {
 	var e *Error

@@ -39,6 +39,34 @@ func node() *httptest.Server {
 	return httptest.NewServer(mux)
 }
 
+// counters answers like a Starling node with a bucket of counters.
+func counters() *httptest.Server {
+	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"bucket": "visits", "key": "home", "value": 42}`))
+	}))
+}
+
+// Increments from all clients count, each once, however often it is sent.
+func ExampleClient_Add() {
+	srv := counters()
+	defer srv.Close()
+	c, err := client.New(client.Options{Endpoints: []string{srv.URL}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	n, err := c.Add(context.Background(), "visits", "home", 1, nil)
+	if client.MaybeApplied(err) {
+		log.Fatal("nobody knows whether it counts: ", err)
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(n.Value)
+	// Output: 42
+}
+
 func Example() {
 	srv := node()
 	defer srv.Close()

@@ -63,12 +63,24 @@ type Sibling struct {
 	Expires time.Time
 }
 
-// Written is what a put or a delete answered.
+// Previous is what lost against the newest value of a key.
+type Previous struct {
+	// Values are newest first.
+	Values []Sibling
+	// Context is what this read has seen, the newest value included.
+	Context string
+	// Replicas and Coordinator are as in [Value].
+	Replicas    string
+	Coordinator string
+}
+
+// Written is what a put, a delete or an increment answered.
 type Written struct {
 	// Context is what the writer has seen now: give it to the next put of
 	// this key. It does not cover siblings that the writer has not read.
 	Context string
-	// ETag is a digest of Context.
+	// ETag is a digest of Context; empty where the bucket merges values, and after
+	// a delete or an increment.
 	ETag string
 	// Replicas counts acknowledgements, for example
 	// "acked=2 hinted=1 required=2".
@@ -187,18 +199,36 @@ func (v *Value) readSiblings(body []byte) error {
 	return v.setSiblings(doc.Siblings)
 }
 
-func (v *Value) setSiblings(docs []siblingJSON) error {
+func (v *Value) setSiblings(docs []siblingJSON) (err error) {
 	if len(docs) < 2 {
 		return fmt.Errorf("siblings: the answer has %d of them", len(docs))
 	}
+	v.Siblings, err = siblingList(docs)
+	return err
+}
+
+func siblingList(docs []siblingJSON) (siblings []Sibling, err error) {
 	for i := range docs {
 		s, err := docs[i].sibling()
 		if err != nil {
-			return err
+			return nil, err
 		}
-		v.Siblings = append(v.Siblings, s)
+		siblings = append(siblings, s)
 	}
-	return nil
+	return siblings, nil
+}
+
+func (a *answer) previous() (p *Previous, err error) {
+	var doc struct {
+		Context  string        `json:"context"`
+		Previous []siblingJSON `json:"previous"`
+	}
+	if err := json.Unmarshal(a.body, &doc); err != nil {
+		return nil, err
+	}
+	p = &Previous{Context: doc.Context, Replicas: a.header.Get(headerReplicas), Coordinator: a.header.Get(headerCoordinator)}
+	p.Values, err = siblingList(doc.Previous)
+	return p, err
 }
 
 // resolve fills in the value that stands for the siblings.

@@ -67,6 +67,10 @@
 //     be gone: the bucket is looked up under the same gate as the stamp. So once
 //     [Coordinator.SetBuckets] has returned, no row of such a bucket comes to be
 //     here any more. See buckets.go.
+//  12. What a put becomes by the mode of its bucket is made in the step that reads
+//     and writes the copy of the replica that mints its dot; everybody else merges
+//     whole objects. See modes.go. No increment is minted by a stand-in, and a
+//     counter forgets one only with the copies of all members. See counter.go.
 //
 // Sections 4.4 to 4.6 of the Dynamo paper (DeCandia et al., 2007) describe
 // the scheme, hinted handoff included; the put's dotted version vectors are those of Preguiça et al.,

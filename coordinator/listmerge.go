@@ -32,6 +32,7 @@ type scan struct {
 
 	heads  heads
 	budget int // rows that may still be read
+	read   int // rows that were
 	reply  ScanReply
 	lives  uint32 // of the rows in reply
 	bytes  int
@@ -135,6 +136,7 @@ func (s *scan) refill(ctx context.Context, h *head, after string, most int) erro
 		return err
 	}
 	s.budget -= len(rows)
+	s.read += len(rows)
 	h.rows, h.ended, h.chunk = rows, len(rows) < n, max(h.chunk, min(2*h.chunk, grownChunk))
 	return nil
 }

@@ -95,5 +95,6 @@ func (l *Lister) scan(ctx context.Context, req ScanRequest, partitions []uint32)
 	if req.Values {
 		s.fetch = func(ref object.Ref) (object.Object, error) { return l.c.opts.Store.Get(ref) }
 	}
+	defer func() { l.c.metrics.listRows.Add(float64(s.read)) }()
 	return s.run(ctx, partitions)
 }

@@ -35,7 +35,7 @@ func (s *memStore) Update(ref object.Ref, op object.OpID, make Make) (object.Wri
 	}
 	o := s.objects[ref]
 	for _, have := range o.Siblings {
-		if have.Op == op {
+		if have.Op == op && !op.IsZero() {
 			return object.Written{Object: o, Dot: have.Dot, Wait: s.wait}, nil
 		}
 	}

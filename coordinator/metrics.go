@@ -69,7 +69,7 @@ type metrics struct {
 
 	placedAnew, hedges, hedgesDenied           prometheus.Counter
 	hintsPlaced, hintsLost, stoodIn            prometheus.Counter
-	standstills                                prometheus.Counter
+	standstills, listRows                      prometheus.Counter
 	repairsDone, repairsFailed, repairsDropped prometheus.Counter
 
 	peerName func(ring.NodeID) string
@@ -114,6 +114,8 @@ func newMetrics(reg prometheus.Registerer, peerName func(ring.NodeID) string) (*
 			"Puts that this node took in place of owners none of which could be reached."),
 		standstills: counter("starling_standstills_total",
 			"Times the process stood still for half a second or more; puts that came meanwhile were refused."),
+		listRows: counter("starling_list_rows_read_total",
+			"Rows that this node read for listings of keys, its own clients' and others', deleted and expired ones among them."),
 		breakers: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "starling_peer_breaker",
 			Help: "Breaker of a peer: 0 closed, 1 half open, 2 open."}, []string{"peer"}),
 		openings: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "starling_peer_breaker_opened_total",
@@ -126,7 +128,7 @@ func newMetrics(reg prometheus.Registerer, peerName func(ring.NodeID) string) (*
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{m.requests, m.durations, m.failures, m.placedAnew, m.hedges, m.hedgesDenied,
-		m.hintsPlaced, m.hintsLost, m.stoodIn, m.standstills, m.breakers, m.openings, repairs} {
+		m.hintsPlaced, m.hintsLost, m.stoodIn, m.standstills, m.listRows, m.breakers, m.openings, repairs} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}

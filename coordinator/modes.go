@@ -30,11 +30,11 @@ func (c *Coordinator) properties(stored string) bucket.Properties {
 // the mode makes of all of them.
 //
 // known are the copies of a counter that may forget increments, if there are any.
-func (c *Coordinator) makes(ref object.Ref, req PutRequest, known compacted) Make {
+func (c *Coordinator) makes(ref object.Ref, req PutRequest, known resolve.Copies) Make {
 	p, nowMS := c.properties(ref.Bucket), c.nowMS()
 	return func(o object.Object, dot version.Dot) (seen version.Context, s object.Sibling, err error) {
 		if req.Increment {
-			seen, s, err = resolve.Add(resolve.Compact(o, known.copies, known.readMS), dot, req.Sibling.Op, req.Delta, nowMS)
+			seen, s, err = resolve.Add(resolve.Compact(o, known), dot, req.Sibling.Op, req.Delta, nowMS)
 			s.ExpiresMS = req.Sibling.ExpiresMS
 		} else {
 			s = req.Sibling
@@ -44,10 +44,12 @@ func (c *Coordinator) makes(ref object.Ref, req PutRequest, known compacted) Mak
 		if err != nil {
 			return version.Context{}, object.Sibling{}, err
 		}
-		if most := p.MaxValueBytes; most > 0 && uint64(len(s.Value)) > most && len(s.Value) > len(req.Sibling.Value) {
+		// What a counter remembers has bounds of its own.
+		if most := p.MaxValueBytes; most > 0 && !req.Increment && uint64(len(s.Value)) > most && len(s.Value) > len(req.Sibling.Value) {
 			return version.Context{}, object.Sibling{}, fmt.Errorf("%w: %d bytes with the values that are there, at most %d", object.ErrTooLarge, len(s.Value), most)
 		}
-		if p.MaxSiblings > 0 {
+		// What another mode keeps beside a value is not for its reader to resolve.
+		if p.MaxSiblings > 0 && p.Mode == bucket.Siblings {
 			_, err := o.Update(seen, s, object.Limits{Siblings: int(p.MaxSiblings)})
 			if errors.Is(err, object.ErrTooManySiblings) {
 				return version.Context{}, object.Sibling{}, err

@@ -8,6 +8,7 @@ import (
 
 	"starling/coordinator/health"
 	"starling/ring"
+	"starling/store/bucket/resolve"
 	"starling/store/object"
 	"starling/store/version"
 )
@@ -19,7 +20,7 @@ const maxTries = 3
 // Put writes one key. Its errors are [*QuorumError], the sentinels of this
 // package, and what the store refused; see "What it owes".
 func (c *Coordinator) Put(ctx context.Context, req PutRequest) (PutResult, error) {
-	if req.Sibling.Op == (object.OpID{}) {
+	if req.Sibling.Op.IsZero() && !req.Increment {
 		return PutResult{}, fmt.Errorf("%w: a put needs an operation ID", ErrInvalid)
 	}
 	if err := c.checkBucket(req.Bucket); err != nil {
@@ -36,7 +37,7 @@ func (c *Coordinator) Put(ctx context.Context, req PutRequest) (PutResult, error
 				Required: seen.Required, Coordinator: c.opts.Self}, nil
 		}
 	}
-	return c.untilPlaced(ctx, func() (PutResult, error) {
+	return c.untilPlaced(ctx, req.repeatable(), func() (PutResult, error) {
 		ref, pl, err := c.place(req.Bucket, req.Key)
 		switch {
 		case err != nil:
@@ -55,7 +56,7 @@ func (c *Coordinator) HandleForward(ctx context.Context, req ForwardRequest) (Pu
 		return PutResult{}, fmt.Errorf("%w: it is stopping", ErrNotReady)
 	}
 	stamp := req.Stamp
-	return c.untilPlaced(ctx, func() (PutResult, error) {
+	return c.untilPlaced(ctx, req.Put.repeatable(), func() (PutResult, error) {
 		ref, pl, err := c.place(req.Put.Bucket, req.Put.Key)
 		if err != nil {
 			return PutResult{}, err
@@ -68,10 +69,14 @@ func (c *Coordinator) HandleForward(ctx context.Context, req ForwardRequest) (Pu
 	})
 }
 
+// repeatable says whether a put may be done again that may have been applied: its
+// operation ID makes the two one. An increment without one counts each time.
+func (req *PutRequest) repeatable() bool { return !req.Sibling.Op.IsZero() }
+
 // untilPlaced repeats a put whose replicas refused the placement, at most
-// maxTries times and only after the placement changed. The operation ID makes
-// a repeated put the same put.
-func (c *Coordinator) untilPlaced(ctx context.Context, put func() (PutResult, error)) (PutResult, error) {
+// maxTries times and only after the placement changed; one that is not
+// repeatable, only if it was not applied.
+func (c *Coordinator) untilPlaced(ctx context.Context, repeatable bool, put func() (PutResult, error)) (PutResult, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		return PutResult{}, fmt.Errorf("%w: a put needs a deadline", ErrInvalid)
 	}
@@ -87,7 +92,7 @@ func (c *Coordinator) untilPlaced(ctx context.Context, put func() (PutResult, er
 		}
 		var q *QuorumError
 		maybeApplied = maybeApplied || (errors.As(err, &q) && q.MaybeApplied)
-		if !errors.Is(err, ErrStaleRing) || try == maxTries || ctx.Err() != nil || c.View() == before {
+		if !errors.Is(err, ErrStaleRing) || try == maxTries || ctx.Err() != nil || c.View() == before || maybeApplied && !repeatable {
 			return PutResult{}, c.metrics.failure("put", withMaybeApplied(err, maybeApplied, c.opts.Self))
 		}
 		c.metrics.placedAnew.Inc()
@@ -112,7 +117,7 @@ func withMaybeApplied(err error, maybe bool, self ring.NodeID) error {
 // coordinate carries out a put at this node, an owner: the local commit and
 // the fan-out run in parallel.
 func (c *Coordinator) coordinate(ctx context.Context, ref object.Ref, pl ring.Placement, req PutRequest) (PutResult, error) {
-	var known compacted
+	var known resolve.Copies
 	if req.Increment {
 		known = c.gatherCounter(ctx, ref, pl)
 	}
@@ -155,8 +160,9 @@ func (c *Coordinator) sloppy(cons Consistency) bool { return c.opts.Hints != nil
 
 // forward hands a put to an owner, the likeliest first. An owner whose
 // outcome is unknown may have taken the put; the next one is given the same
-// operation ID, so the two cannot become two siblings for a reader. When no
-// owner takes it this node stands in for them, if that is allowed.
+// operation ID, so the two cannot become two siblings for a reader; without one
+// nobody else is given it. When no owner takes it this node stands in for them, if
+// that is allowed.
 func (c *Coordinator) forward(ctx context.Context, ref object.Ref, pl ring.Placement, req PutRequest) (PutResult, error) {
 	fail := &QuorumError{Op: "put", Required: required(req.Consistency.W, req.Consistency.Level, len(pl.Owners)) + pl.Extra()}
 	order, usable := c.preferred(pl.Owners, health.Write)
@@ -178,8 +184,8 @@ func (c *Coordinator) forward(ctx context.Context, ref object.Ref, pl ring.Place
 		}
 		fail.Causes = append(fail.Causes, ReplicaError{Node: to, Err: err})
 		fail.MaybeApplied = fail.MaybeApplied || errors.Is(err, ErrUnknown)
-		if ctx.Err() != nil {
-			fail.Timeout = true
+		fail.Timeout = ctx.Err() != nil
+		if fail.Timeout || fail.MaybeApplied && !req.repeatable() {
 			return PutResult{}, fail
 		}
 		if c.stampNow(uint32(pl.Partition)) != pl.Stamp {

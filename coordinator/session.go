@@ -63,14 +63,6 @@ func (g *get) readAll(ctx context.Context, nodes []ring.NodeID) (merged object.O
 
 // readWithHints asks one node for what it holds of the key.
 func (g *get) readWithHints(ctx context.Context, node int, id ring.NodeID) getEvent {
-	if id == g.c.opts.Self {
-		o, err := g.c.read(g.ref, g.pl, true)
-		return getEvent{node, o, err}
-	}
-	var reply ReadReply
-	err := g.c.placed(ctx, id, opRead, g.ref, g.pl.Stamp, func() (err error) {
-		reply, err = g.c.peersFor(ctx).Read(ctx, id, ReadRequest{Ref: g.ref, Stamp: g.pl.Stamp, Hints: true})
-		return err
-	})
-	return getEvent{node, reply.Object, err}
+	o, err := g.c.readFrom(ctx, id, g.ref, g.pl)
+	return getEvent{node, o, err}
 }

@@ -86,10 +86,14 @@ type PutRequest struct {
 	// same consistency sees. A delete that sees nothing is then not done.
 	ReadFirst bool
 	// Sibling is the new value; Dot and ModifiedMS are filled in by the
-	// coordinating replica, Op must be set by the first node that sees it.
+	// coordinating replica, Op must be set by the first node that sees it,
+	// except for an increment that its sender does not repeat.
 	Sibling object.Sibling
 	// Increment adds Delta to a counter; of Sibling Op and ExpiresMS are used
-	// alone. Nobody stands in for an owner.
+	// alone. Nobody stands in for an owner. It counts once if no try with the same
+	// Op begins, at any owner, more than resolve.RetryForMS after the first: the
+	// deadline of the request is part of that. Without an Op it is tried once: where
+	// that may have been applied, the error says so, and nobody tries again.
 	Increment bool
 	Delta     int64
 }

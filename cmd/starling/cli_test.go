@@ -47,6 +47,8 @@ func TestGolden(t *testing.T) {
 		{"put", unchanged, 0, []string{"put", "carts", "alice", "v"}},
 		{"get", unchanged, 0, []string{"get", "carts", "alice"}},
 		{"delete", unchanged, 0, []string{"delete", "carts", "alice"}},
+		{"add", unchanged, 0, []string{"add", "visits", "home", "-43"}},
+		{"previous", unchanged, 0, []string{"get", "sessions", "alice", "--previous"}},
 	} {
 		f.cluster(tc.change)
 		if tc.code != exitDone {
@@ -100,7 +102,7 @@ func TestStatusBeforeJoining(t *testing.T) {
 func TestJSONFlag(t *testing.T) {
 	f := newFakeNode(t)
 	c := newCLI(t, f.URL)
-	for _, args := range [][]string{{"get", "b", "k"}, {"put", "b", "k", "v"}, {"delete", "b", "k"}} {
+	for _, args := range [][]string{{"get", "b", "k"}, {"put", "b", "k", "v"}, {"delete", "b", "k"}, {"add", "b", "k", "1"}, {"get", "b", "k", "--previous"}} {
 		a, b := c.run(append(args, "--json")...), c.run(append(args, "-o", "json")...)
 		if a.code != 0 || a.out != b.out || !json.Valid([]byte(a.out)) {
 			t.Errorf("%v: %+v and %+v", args, a, b)
@@ -164,6 +166,18 @@ func TestExitCodes(t *testing.T) {
 		{"put b k v", node(504, `,"maybe_applied":true`), 1, "(the write may have been applied)"},
 		{"put b k v", node(409, ""), 5, "The detail."},
 		{"get b k --context c", node(412, ""), 5, "The detail."},
+		{"put b k v", node(422, ""), 2, "The detail."},
+		{"add b k 1", node(422, ""), 2, "(nothing was added)"},
+		{"add b k 1", node(504, `,"maybe_applied":true`), 1, "(the write may have been applied)"},
+		{"add b k -1", nil, 0, ""},
+		{"add b k", nil, 2, "DELTA is missing"},
+		{"add b -1", nil, 2, "DELTA is missing"},
+		{"add b k 1 2", nil, 2, `unexpected argument "2": starling add takes BUCKET KEY DELTA`},
+		{"add b k 1.5", nil, 2, "DELTA 1.5: it must be a whole number"},
+		{"add b k 9223372036854775808", nil, 2, "64 bits"},
+		{"add b k 1 --ttl 0s", nil, 2, "must be positive"},
+		{"add b k -x", nil, 2, "-x"},
+		{"get b k --previous", node(400, ""), 2, "The detail."},
 		{"put b k v", node(400, ""), 2, "The detail."},
 		{"--endpoint " + closed + " put b k v", nil, 3, "refused"},
 		{"--endpoint " + closed + " status", nil, 3, "refused"},
@@ -291,6 +305,13 @@ func TestRequests(t *testing.T) {
 			[]string{"get", "b", "k", "--r", "2", "--pr", "1", "--context", "c"}, "GET /v1/buckets/b/keys/k",
 			url.Values{"r": {"2"}, "pr": {"1"}}, map[string]string{"X-Starling-Context": "c"}, "",
 		},
+		{[]string{"get", "b", "k", "--previous", "--r", "2"}, "GET /v1/buckets/b/keys/k", url.Values{"r": {"2"}, "previous": {"true"}}, nil, ""},
+		{
+			[]string{"add", "b", "a/k", "-7", "--consistency", "all", "--w", "2", "--ttl", "1h", "--timeout", "750ms", "--idempotency-key", "op"},
+			"POST /v1/buckets/b/keys/a%2Fk/add", url.Values{"consistency": {"all"}, "w": {"2"}, "ttl": {"1h0m0s"}, "timeout": {"750ms"}},
+			map[string]string{"Idempotency-Key": "op"}, `{"delta":-7}`,
+		},
+		{[]string{"add", "b", "--", "--k", "+7"}, "POST /v1/buckets/b/keys/--k/add", url.Values{"timeout": {"3s"}}, nil, `{"delta":7}`},
 		{
 			[]string{"delete", "b", "k", "--r", "2", "--w", "3", "--consistency", "any", "--idempotency-key", "op"}, "DELETE /v1/buckets/b/keys/k",
 			url.Values{"r": {"2"}, "w": {"3"}, "consistency": {"any"}}, map[string]string{"Idempotency-Key": "op", "X-Starling-Context": ""}, "",
@@ -397,7 +418,7 @@ func TestCompletionOfCommands(t *testing.T) {
 	f := newFakeNode(t)
 	f.cluster(func([]map[string]any) {})
 	for line, want := range map[string]string{
-		"ex": "explain\t", "hi": "hints\t", "hints ": "ls\t", "hints r": "replay\t", "hints replay --ta": "--target\t", "hints replay --target ": "n1\nn2\nn3\n",
+		"ad": "add\t", "get b k --prev": "--previous\t", "ex": "explain\t", "hi": "hints\t", "hints ": "ls\t", "hints r": "replay\t", "hints replay --ta": "--target\t", "hints replay --target ": "n1\nn2\nn3\n",
 		"conv": "convergence\t", "rep": "repair\t", "repair ": "start\t", "repair s": "status\t", "repair start --b": "--bucket\t",
 		"repair start --node ": "n1\nn2\nn3\n", "cluster ": "plan\t", "cluster leave ": "n1\nn2\nn3\n", "cluster replace n1 --by ": "n1\nn2\nn3\n",
 		"cluster plan --re": "--remove\t", "safe-to-stop ": "n1\nn2\nn3\n", "cluster remove n1 ": ":4\n",

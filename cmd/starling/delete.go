@@ -14,8 +14,9 @@ func newDeleteCommand(a *app) *cobra.Command {
 		Use:   "delete BUCKET KEY",
 		Short: "Delete a value",
 		Long: `Delete a value: what --context has seen, or without it what a read at this
-consistency sees. A write that happens at the same time survives. Deleting what
-is not there is no error.`,
+consistency sees. A write that happens at the same time survives, but in a bucket
+with conflicts lww, where the later of the two wins. Deleting what is not there is
+no error. A counter begins again at 0.`,
 		Example: `  starling delete carts alice
   starling delete carts alice --consistency all
   starling delete carts alice --context "$(starling get carts alice -o json | jq -r .context)"`,

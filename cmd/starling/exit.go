@@ -52,7 +52,7 @@ func exitCode(err error) int {
 		return exitUnhealthy
 	case errors.As(err, &problem):
 		switch problem.Status {
-		case http.StatusBadRequest:
+		case http.StatusBadRequest, http.StatusUnprocessableEntity:
 			return exitUsage
 		case http.StatusConflict, http.StatusPreconditionFailed:
 			return exitPrecondition

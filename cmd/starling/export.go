@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,8 +20,15 @@ import (
 	"starling/client"
 )
 
-// exportPart is what follows the name of a file that is not whole yet.
-const exportPart = ".part"
+// exportPart is the file that an export is written to until it is whole. What the
+// export is of is part of the name: no other goes on with it.
+func exportPart(path, bucket, prefix string) string {
+	if prefix != "" {
+		sum := sha256.Sum256([]byte(prefix))
+		bucket += "-" + hex.EncodeToString(sum[:4])
+	}
+	return path + "." + bucket + ".part"
+}
 
 func newExportCommand(a *app) *cobra.Command {
 	var o client.KeysOptions
@@ -33,7 +42,7 @@ where they are not UTF-8), content_type, meta, and for a value that expires the
 ttl that is left. A key with siblings has a line for each, the one that was
 written last at the end: an import keeps that one.
 
-FILE is complete when it is there. Until then the lines are in FILE.part; an
+FILE is complete when it is there. Until then the lines are in FILE.BUCKET.part; an
 export that was ended goes on behind them when it is called again. The keys come
 page by page: one that is written or deleted meanwhile may be in the file or not.`,
 		Example: `  starling export carts carts.ndjson
@@ -67,20 +76,21 @@ page by page: one that is written or deleted meanwhile may be in the file or not
 
 // exportFile exports to a file that gets its name when it is whole.
 func (a *app) exportFile(ctx context.Context, bucket string, o *client.KeysOptions, path string) error {
-	f, err := os.OpenFile(path+exportPart, os.O_RDWR|os.O_CREATE, 0o666)
+	part := exportPart(path, bucket, o.Prefix)
+	f, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
 		return usageError{err}
 	}
 	if o.After, err = resumeExport(f); err == nil {
 		if o.After != "" {
-			a.note("going on behind %q; remove %s to begin anew", o.After, path+exportPart)
+			a.note("going on behind %q; remove %s to begin anew", o.After, part)
 		}
 		err = a.exportTo(ctx, bucket, o, f)
 	}
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(path+exportPart, path); err != nil {
+	if err := os.Rename(part, path); err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
@@ -90,16 +100,16 @@ func (a *app) exportFile(ctx context.Context, bucket string, o *client.KeysOptio
 // and gives that key. The last key there may lack siblings, so it is written
 // again.
 func resumeExport(f *os.File) (after string, err error) {
-	r := bufio.NewReaderSize(f, 256<<10)
+	r := newLineReader(f, 0, 0)
 	var last string // of the lines up to offset; its own begin at begins
 	var offset, begins int64
 	for {
-		line, err := r.ReadBytes('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			return "", err
-		}
-		if err != nil { // the rest is no line
+		line, err := r.raw()
+		if errors.Is(err, io.EOF) { // the rest is no line
 			break
+		}
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", f.Name(), err)
 		}
 		op, err := parseRecord(bytes.TrimSpace(line))
 		if err != nil {

@@ -99,6 +99,14 @@ func (f *fakeNode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case f.answer != nil:
 		f.answer(w)
+	case r.URL.Query().Get("previous") == "true":
+		w.Header().Set("X-Starling-Replicas", "acked=1 hinted=1 required=2")
+		_, _ = io.WriteString(w, `{"context":"seen","previous":[
+			{"dot":"feed:7","content_type":"text/plain","modified":"2026-03-01T12:00:01.5Z","expires_at":"2026-03-02T12:00:00Z","encoding":"utf-8","value":"3 apples\u001b[2J"},
+			{"dot":"feed:6","content_type":"image/png","modified":"2026-03-01T12:00:00Z","meta":{"owner":"Al"},"encoding":"base64","value":"/w=="}]}`)
+	case r.Method == http.MethodPost:
+		w.Header().Set("X-Starling-Replicas", "acked=2 hinted=1 required=2")
+		_, _ = io.WriteString(w, `{"value":-42,"dot":"feed:7"}`)
 	case r.Method == http.MethodGet:
 		w.Header().Set("X-Starling-Replicas", "acked=1 hinted=1 required=2")
 		w.Header().Set("Content-Type", "text/plain")

@@ -13,7 +13,7 @@ import (
 func newGetCommand(a *app) *cobra.Command {
 	var quorum quorumFlags
 	var o client.GetOptions
-	var asJSON bool
+	var asJSON, previous bool
 	cmd := &cobra.Command{
 		Use:   "get BUCKET KEY",
 		Short: "Read a value",
@@ -22,10 +22,15 @@ func newGetCommand(a *app) *cobra.Command {
 A key with concurrent values is answered with all of them, as a table; a note on
 standard error has the context that a put needs to replace them. The exit code
 is 1 where the key has no value, and 5 where --context asks for more than the
-replicas in reach have.`,
+replicas in reach have.
+
+In a bucket with --conflicts lww, --previous shows what lost against the newest
+value, as a table, newest first: the last three at most, each for ten minutes
+after the write that won over it.`,
 		Example: `  starling get carts alice
   starling get carts alice --consistency one
-  starling get carts alice -o json`,
+  starling get carts alice -o json
+  starling get sessions alice --previous`,
 		Args: exactly("BUCKET", "KEY"),
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
@@ -40,17 +45,48 @@ replicas in reach have.`,
 		defer c.Close()
 		ctx, cancel := a.within(cmd.Context())
 		defer cancel()
+		p := valuePrinter{app: a, bucket: args[0], key: args[1], json: asJSON || a.output == outputJSON}
+		if previous {
+			lost, err := c.Previous(ctx, args[0], args[1], &o)
+			if err != nil {
+				return err
+			}
+			return p.printPrevious(lost)
+		}
 		v, err := c.Get(ctx, args[0], args[1], &o)
 		if several, ok := client.Siblings(err); ok {
 			v, err = several, nil
 		}
-		p := valuePrinter{app: a, bucket: args[0], key: args[1], json: asJSON || a.output == outputJSON}
 		return p.print(v, err)
 	}
 	quorum.add(cmd, true, false)
 	cmd.Flags().StringVar(&o.Context, "context", "", "`token` of an earlier answer: ask for nothing older than it")
+	cmd.Flags().BoolVar(&previous, "previous", false, "show what lost against the newest value, in a bucket with conflicts lww")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "the same as -o json")
 	return cmd
+}
+
+// previousDoc is the JSON of what lost.
+type previousDoc struct {
+	Bucket      string       `json:"bucket"`
+	Key         string       `json:"key"`
+	Context     string       `json:"context"`
+	Previous    []siblingDoc `json:"previous"`
+	Received    int          `json:"received"`
+	Hinted      int          `json:"hinted"` // of those received
+	Required    int          `json:"required"`
+	Coordinator string       `json:"coordinator"`
+}
+
+func (p *valuePrinter) printPrevious(lost *client.Previous) error {
+	if !p.json {
+		return p.printTable(siblingsTable(lost.Values))
+	}
+	n := replicaCounts(lost.Replicas)
+	return p.printJSON(previousDoc{
+		Bucket: p.bucket, Key: p.key, Context: lost.Context, Previous: append([]siblingDoc{}, siblingDocs(lost.Values)...),
+		Received: n["acked"] + n["hinted"], Hinted: n["hinted"], Required: n["required"], Coordinator: lost.Coordinator,
+	})
 }
 
 // valueDoc is the JSON of a get.
@@ -136,12 +172,16 @@ func siblingDocs(siblings []client.Sibling) (docs []siblingDoc) {
 	return docs
 }
 
-func (p *valuePrinter) printSiblings(v *client.Value) error {
+func siblingsTable(siblings []client.Sibling) *table {
 	t := newTable("DOT", "MODIFIED", "BYTES", "TYPE", "VALUE")
-	for _, s := range v.Siblings {
+	for _, s := range siblings {
 		t.add(plain, s.Dot, formatTime(s.Modified), strconv.Itoa(len(s.Data)), s.ContentType, preview(s.Data))
 	}
-	if err := p.printTable(t); err != nil {
+	return t
+}
+
+func (p *valuePrinter) printSiblings(v *client.Value) error {
+	if err := p.printTable(siblingsTable(v.Siblings)); err != nil {
 		return err
 	}
 	p.note("%d concurrent values; to replace them all: starling put %s %s VALUE --context %s", len(v.Siblings), p.bucket, p.key, v.Context)

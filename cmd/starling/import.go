@@ -35,6 +35,8 @@ func newImportCommand(a *app) *cobra.Command {
 value, and, where wanted, content_type, meta and ttl (from when it is written).
 Keys and values that are not UTF-8 are given as key_base64 and value_base64.
 
+In a bucket of counters there is nothing to import: a value cannot be put there.
+
 A value takes the place of what a read of the key sees just before (in a bucket
 that was empty, only keys that the import has met before are read). So the same
 file, imported twice, leaves one value for each key; where a key is in several
@@ -78,7 +80,17 @@ that cannot be written, after those before it.`,
 			return usageError{err}
 		}
 		defer func() { _ = f.Close() }() // only read from
-		if o.statePath == "" {
+		info, err := f.Stat()
+		switch {
+		case err != nil:
+			return err
+		case info.IsDir():
+			return usagef("%s is a directory", args[1])
+		case !info.Mode().IsRegular() && o.statePath != "":
+			return usagef("--state: %s cannot be gone on with, it is no regular file", args[1])
+		case !info.Mode().IsRegular(): // a pipe: <(zcat lines.gz)
+			return a.importFrom(cmd.Context(), o, f, nil)
+		case o.statePath == "":
 			o.statePath = args[1] + ".import-state"
 		}
 		return a.importFrom(cmd.Context(), o, f, f)

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"starling/client"
 )
@@ -197,6 +198,10 @@ func TestImportOfRepeatedKeys(t *testing.T) {
 	c.in = linesOf(600) + `{"key":"k0599","value":"value x"}` + "\n" + `{"key":"k0599","value":"value 599"}` + "\n" + `{"key":"k0001","value":"other"}` + "\n\n" + `{"key":"k0001","value":"value 1"}`
 	c.run("import", "b").want(t, 0, "imported 605 lines")
 	n.wantLines(t, 600)
+	// The same line again is another put: it may have lost its value in between.
+	c.in = linesOf(3) + `{"key":"k0001","value":"other"}` + "\n" + linesOf(2)
+	c.run("import", "b").want(t, 0)
+	n.wantLines(t, 600)
 }
 
 func TestImportGoesOn(t *testing.T) {
@@ -260,6 +265,9 @@ func TestImportOfBadLines(t *testing.T) {
 		n.wantLines(t, 2)
 	}
 	c.run("import", "b", "x", "y").want(t, 2)
+	c.run("import", "b", t.TempDir()).want(t, 2, "is a directory")
+	c.run("import", "b", "/dev/null", "--state", "s").want(t, 2, "no regular file")
+	c.run("import", "b", "/dev/null").want(t, 0, "imported 0 lines")
 	c.run("import", "b", "--concurrency", "0").want(t, 2)
 	c.run("import", "b", filepath.Join(t.TempDir(), "none")).want(t, 2)
 }
@@ -294,6 +302,46 @@ func TestImportKeepsItsPlaceBetweenLinesOfAKey(t *testing.T) {
 	}
 }
 
+// An import that cannot keep its place is not complete, whatever it had done.
+func TestImportThatCannotKeepItsPlace(t *testing.T) {
+	path := writeFile(t, linesOf(3*maxImportLines))
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	dir := filepath.Join(t.TempDir(), "gone")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	imp := &importer{file: f, state: newImportState("b"), progress: func(importState) {},
+		opts: importOptions{bucket: "b", concurrency: 1, statePath: filepath.Join(dir, "state")}}
+	imp.send = func(_ context.Context, ops []client.Op) ([]client.Result, error) {
+		imp.mu.Lock()
+		defer imp.mu.Unlock()
+		imp.kept = time.Time{}
+		return make([]client.Result, len(ops)), os.RemoveAll(dir)
+	}
+	if err := imp.run(t.Context(), f); !errors.Is(err, os.ErrNotExist) || imp.state.Lines == 3*maxImportLines {
+		t.Errorf("%v after %d lines", err, imp.state.Lines)
+	}
+}
+
+// What an import writes beside its input goes away with it, and a file that one
+// left behind that was killed is no hindrance.
+func TestImportLeavesNothingBehind(t *testing.T) {
+	n := newBucketNode()
+	path := writeFile(t, linesOf(10))
+	if err := os.WriteFile(path+".import-state.new", []byte("half a sta"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.cli(t).run("import", "b", path).want(t, 0)
+	names, err := filepath.Glob(filepath.Join(filepath.Dir(path), "*"))
+	if err != nil || len(names) != 1 {
+		t.Errorf("%v, %v", names, err)
+	}
+}
+
 func TestExportOfSiblingsAndItsResumption(t *testing.T) {
 	n := newBucketNode()
 	n.values = map[string][]string{"a": {"1"}, "b": {"old", "new"}, "c": {"3"}}
@@ -310,7 +358,7 @@ func TestExportOfSiblingsAndItsResumption(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "out")
 	for cut := range len(want) + 1 { // wherever it was ended
-		if err := os.WriteFile(path+exportPart, []byte(want[:cut]), 0o600); err != nil {
+		if err := os.WriteFile(exportPart(path, "b", ""), []byte(want[:cut]), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		c.run("export", "b", path).want(t, 0)
@@ -318,10 +366,17 @@ func TestExportOfSiblingsAndItsResumption(t *testing.T) {
 			t.Fatalf("cut at %d: %s", cut, got)
 		}
 	}
-	if err := os.WriteFile(path+exportPart, []byte("something else\n"), 0o600); err != nil {
+	if err := os.WriteFile(exportPart(path, "b", ""), []byte("something else\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c.run("export", "b", path).want(t, 1, "no part of an export")
+	// A part is gone on with by the export that it is of.
+	for _, other := range []string{exportPart(path, "c", ""), exportPart(path, "b", "a"), exportPart(path, "b", "b")} {
+		if other == exportPart(path, "b", "") {
+			t.Errorf("%s is of several exports", other)
+		}
+	}
+	c.run("export", "b", path, "--prefix", "a").want(t, 0)
 	c.in = want
 	c.run("import", "b").want(t, 0)
 	if v := n.values["b"]; len(v) != 1 || v[0] != "new" {

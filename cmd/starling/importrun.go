@@ -54,6 +54,8 @@ type importer struct {
 	ahead   chan struct{}       // an element for each of batches
 	shown   time.Time
 	kept    time.Time
+	failure error // of the first lines among those that failed
+	failed  int64 // the number of the first of these lines
 }
 
 // importBatch is lines that are sent together.
@@ -65,7 +67,6 @@ type importBatch struct {
 	// and those before it go.
 	end, last int64
 	done      bool
-	err       error
 }
 
 // run imports until the input or ctx ends, or a line cannot be written: then the
@@ -95,33 +96,33 @@ func (i *importer) run(ctx context.Context, input io.Reader) error {
 		i.mu.Unlock()
 		under.Go(func() {
 			defer func() { <-places }()
-			if b.err = i.carry(ctx, b); b.err != nil {
+			if err := i.carry(ctx, b); err != nil {
+				i.fail(b, err)
 				cancel()
 			}
 		})
 	}
 	err := i.gather(stop, input, begin, &under)
 	under.Wait()
-	switch failed := i.firstFailure(); {
+	switch {
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
-	case failed != nil:
-		err = failed
+	case i.failure != nil:
+		err = i.failure
 	}
 	return errors.Join(err, i.finish(err == nil))
 }
 
-// firstFailure is the error of the first batch that failed.
-func (i *importer) firstFailure() error {
-	for _, b := range i.batches {
-		if b.err != nil {
-			return b.err
-		}
+// fail keeps the error of a batch, if it is the first in the input so far.
+func (i *importer) fail(b *importBatch, err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if first := b.lines[0]; i.failure == nil || first < i.failed {
+		i.failure, i.failed = err, first
 	}
-	return nil
 }
 
-// gather makes batches of the lines.
+// gather makes batches of the lines. It is nil only at the end of the input.
 func (i *importer) gather(ctx context.Context, input io.Reader, begin func(*importBatch), under *sync.WaitGroup) error {
 	lines := newLineReader(input, i.state.Offset, i.state.Lines)
 	b := &importBatch{}
@@ -139,13 +140,13 @@ func (i *importer) gather(ctx context.Context, input io.Reader, begin func(*impo
 			begin(b)
 			return fmt.Errorf("line %d: %w", lines.lines, err)
 		}
-		op.IdempotencyKey = i.state.idempotencyKey(line)
+		op.IdempotencyKey = i.state.idempotencyKey(lines.offset, line)
 		op.Replace = i.known(op.Key)
 		if i.underWay(op.Key) {
 			begin(b)
 			b = &importBatch{}
 			under.Wait()
-			if err := i.keep(); err != nil || ctx.Err() != nil {
+			if err := errors.Join(i.keep(), ctx.Err()); err != nil {
 				return err
 			}
 		}
@@ -155,7 +156,7 @@ func (i *importer) gather(ctx context.Context, input io.Reader, begin func(*impo
 		}
 		i.add(b, op, lines, len(line))
 	}
-	return nil
+	return ctx.Err()
 }
 
 // known says whether the bucket may have a key already, and remembers it.

@@ -43,10 +43,12 @@ func newImportState(bucket string) importState {
 	return importState{Version: importStateVersion, Bucket: bucket, ID: hex.EncodeToString(id[:])}
 }
 
-// idempotencyKey names the put of a line.
-func (s *importState) idempotencyKey(line []byte) string {
+// idempotencyKey names the put of a line that ends at an offset. Where it stands
+// is part of it: the same line further down is another put, for the value of its
+// key may be another in between.
+func (s *importState) idempotencyKey(end int64, line []byte) string {
 	h := sha256.New()
-	h.Write([]byte(s.ID))
+	_, _ = fmt.Fprintf(h, "%s %d ", s.ID, end) // a hash takes every write
 	h.Write(line)
 	return "import-" + hex.EncodeToString(h.Sum(nil)[:16])
 }
@@ -65,7 +67,7 @@ func loadImportState(path, bucket string, input io.ReaderAt) (importState, error
 	switch {
 	case err != nil:
 		return s, fmt.Errorf("the state %s: %w", path, err)
-	case s.Version != importStateVersion || s.ID == "" || s.Offset < 0:
+	case s.Version != importStateVersion || s.ID == "" || s.Offset < 0 || s.Lines < 0:
 		return s, fmt.Errorf("the state %s is of another version of this program", path)
 	case s.Bucket != bucket:
 		return s, usagef("the state %s is of an import into bucket %s; remove it to begin anew", path, s.Bucket)
@@ -96,23 +98,26 @@ func digestBefore(input io.ReaderAt, offset int64) (string, error) {
 	return hex.EncodeToString(sum[:8]), nil
 }
 
-// save puts the state on disk in place of the last one.
+// save puts the state on disk in place of the last one. The file that it is
+// written to first has always the same name: one that a killed import left behind
+// is written over.
 func (s *importState) save(path string) error {
 	text, err := json.Marshal(s)
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	next := path + ".new"
+	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return err
+		return fmt.Errorf("keeping the place of the import (--state says where): %w", err)
 	}
 	_, err = f.Write(append(text, '\n'))
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), path)
+		err = os.Rename(next, path)
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+		return errors.Join(err, os.Remove(next))
 	}
 	return syncDir(filepath.Dir(path))
 }

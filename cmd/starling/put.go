@@ -27,8 +27,8 @@ func newPutCommand(a *app) *cobra.Command {
 file for @FILE.
 
 A put supersedes what its --context has seen. Without one it supersedes nothing
-and becomes a sibling of what is there; get -o json shows the context. With
--o json the answer says what became of the put at each replica.`,
+and becomes a sibling of what is there, or what the bucket's conflicts make of the
+two; get -o json shows the context. With -o json the answer says what became of the put at each replica.`,
 		Example: `  starling put carts alice '2 apples'
   tar c photos | starling put backups photos - --content-type application/x-tar
   starling put carts alice @cart.json --consistency all --ttl 24h

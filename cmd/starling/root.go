@@ -20,6 +20,7 @@ var commands = []func(*app) *cobra.Command{
 	newPutCommand,
 	newGetCommand,
 	newDeleteCommand,
+	newAddCommand,
 	newLsCommand,
 	newImportCommand,
 	newExportCommand,
@@ -66,7 +67,7 @@ func execute(ctx context.Context, a *app, args []string) int {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // what waits for a signal ends with the command
 	root := newRootCommand(a)
-	root.SetArgs(append([]string{}, args...))
+	root.SetArgs(append([]string{}, negativeLast(root, args)...))
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitDone

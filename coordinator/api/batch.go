@@ -13,7 +13,7 @@ import (
 	"unicode/utf8"
 
 	"starling/coordinator"
-	"starling/store/bucket/resolve"
+	"starling/store/object"
 	"starling/store/version"
 )
 
@@ -59,7 +59,7 @@ func (s *Server) admitBatch(q *keyRequest) (p *problem) {
 		}
 	}
 	q.params.timeout = s.opts.DefaultTimeout
-	scope := paramScope{op: q.op, replicas: int(q.cluster.Settings.Replicas), maxTimeout: s.opts.MaxTimeout}
+	scope := paramScope{op: q.op, replicas: int(q.cluster.Settings.Replicas), maxTimeout: s.opts.MaxTimeout, mode: q.record.Properties.Mode}
 	return scope.parse(q.r.URL.RawQuery, &q.params)
 }
 
@@ -210,7 +210,6 @@ type batchAnswerDoc struct {
 }
 
 func (b *batch) answer() *problem {
-	now := b.s.opts.Now().UnixMilli()
 	doc := batchAnswersDoc{Results: make([]batchAnswerDoc, len(b.ops))}
 	for i := range b.ops {
 		a, o := &doc.Results[i], &b.ops[i]
@@ -220,7 +219,9 @@ func (b *batch) answer() *problem {
 		case o.result.Err != nil:
 			a.fail(b.s.problemOf(o.result.Err, o.op.write(), b.q.cluster))
 		case o.op == opGet:
-			b.answerGet(a, o, &o.result.Get, now)
+			b.answerGet(a, o, &o.result.Get)
+		case o.op == opAdd:
+			b.answerAdd(a, o, &o.result.Put)
 		default:
 			b.answerPut(a, o, &o.result.Put)
 		}
@@ -256,8 +257,9 @@ func (a *batchAnswerDoc) fail(p *problem) {
 }
 
 // answerGet says what a GET would.
-func (b *batch) answerGet(a *batchAnswerDoc, o *batchOp, res *coordinator.GetResult, nowMS int64) {
-	live := resolve.Read(b.q.record.Properties.Mode, res.Object, nowMS).Live
+func (b *batch) answerGet(a *batchAnswerDoc, o *batchOp, res *coordinator.GetResult) {
+	view := b.s.view(&b.q.inBucket, res.Object)
+	live := view.Live
 	b.s.metrics.siblings.Observe(float64(len(live)))
 	seen := version.Context{Vector: res.Object.Vector}
 	a.Context = b.seal(o, seen)
@@ -266,10 +268,10 @@ func (b *batch) answerGet(a *batchAnswerDoc, o *batchOp, res *coordinator.GetRes
 	case 0:
 		a.fail(absent())
 	case 1:
-		a.Status, a.ETag = http.StatusOK, etagOf(seen, live[0].Dot)
+		a.Status, a.ETag = http.StatusOK, etagOf(seen, view.made...)
 		a.siblingDoc = &siblingDocs(live)[0]
 	default:
-		a.Status, a.ETag = http.StatusMultipleChoices, "W/"+etagOf(seen, dotsOf(live)...)
+		a.Status, a.ETag = http.StatusMultipleChoices, "W/"+etagOf(seen, view.made...)
 		a.Siblings = siblingDocs(live)
 	}
 }
@@ -280,9 +282,19 @@ func (b *batch) answerPut(a *batchAnswerDoc, o *batchOp, res *coordinator.PutRes
 	a.Context = b.seal(o, res.Context)
 	a.Replicas = replicaCounts(res.Acked, res.Hinted, res.Required)
 	a.Coordinator = nodeName(b.q.cluster, res.Coordinator)
-	if o.op == opPut {
+	if o.op == opPut && b.q.keeps() {
 		a.ETag = etagOf(res.Context, res.Dot)
 	}
+}
+
+// answerAdd shows the counter as a get does.
+func (b *batch) answerAdd(a *batchAnswerDoc, o *batchOp, res *coordinator.PutResult) {
+	b.answerPut(a, o, res)
+	a.Status = http.StatusOK
+	a.siblingDoc = &siblingDocs([]object.Sibling{{
+		Dot: res.Dot, ModifiedMS: res.ModifiedMS, ExpiresMS: o.carried.Put.Sibling.ExpiresMS,
+		ContentType: jsonType[0], Value: fmt.Append(nil, res.Count),
+	}})[0]
 }
 
 // seal is the token of c for the key of an operation.

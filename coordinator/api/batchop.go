@@ -26,11 +26,12 @@ type batchOpDoc struct {
 	TTL            *string           `json:"ttl"`
 	Context        *string           `json:"context"`
 	IdempotencyKey *string           `json:"idempotency_key"`
+	Delta          *int64            `json:"delta"`
 	Replace        bool              `json:"replace"`
 }
 
 // batchOpNames are the operations of a batch.
-var batchOpNames = map[string]op{"get": opGet, "put": opPut, "delete": opDelete}
+var batchOpNames = map[string]op{"get": opGet, "put": opPut, "delete": opDelete, "add": opAdd}
 
 // parse reads one operation. What is wrong with it is what would be wrong with
 // the request for that key alone, or with the document.
@@ -44,7 +45,7 @@ func (b *batch) parse(o *batchOp, raw json.RawMessage) (p *problem) {
 	}
 	known, ok := batchOpNames[doc.Op]
 	if !ok {
-		return field("op", badOperation(fmt.Sprintf("op %q: allowed are get, put and delete.", clip(doc.Op))))
+		return field("op", badOperation(fmt.Sprintf("op %q: allowed are get, put, delete and add.", clip(doc.Op))))
 	}
 	if o.op = known; replaced(raw, &doc) {
 		return badOperation("A string has half of a surrogate pair, which no UTF-8 can hold: give it in base64.")
@@ -59,10 +60,14 @@ func (b *batch) parse(o *batchOp, raw json.RawMessage) (p *problem) {
 	if p != nil {
 		return p
 	}
-	if o.op == opGet {
+	switch o.op {
+	case opGet:
 		return b.parseGet(o, c)
+	case opAdd:
+		return b.parseAdd(o, &doc)
+	default:
+		return b.parseWrite(o, &doc, c, given)
 	}
-	return b.parseWrite(o, &doc, c, given)
 }
 
 func (b *batch) parseGet(o *batchOp, c version.Context) *problem {
@@ -101,6 +106,32 @@ func (b *batch) parseWrite(o *batchOp, doc *batchOpDoc, c version.Context, given
 	return nil
 }
 
+// parseAdd reads an increment.
+func (b *batch) parseAdd(o *batchOp, doc *batchOpDoc) *problem {
+	switch {
+	case doc.Delta == nil:
+		return field("delta", badOperation("There is no delta."))
+	case b.q.params.timeout > maxAddTimeout:
+		return badParameter("timeout", fmt.Sprintf("timeout=%q: a batch with increments may take %s at most. Nothing was added.", b.q.params.timeout, maxAddTimeout))
+	}
+	if p := b.q.uncounted(); p != nil {
+		return field("op", p)
+	}
+	idempotency, p := doc.idempotency()
+	if p != nil {
+		return p
+	}
+	ttl, p := doc.ttl()
+	if p != nil {
+		return p
+	}
+	o.carried.Put = &coordinator.PutRequest{
+		Bucket: o.stored, Key: o.key, Consistency: b.q.consistency(), Increment: true, Delta: *doc.Delta,
+		Sibling: object.Sibling{Op: addID(idempotency, b.q.bucket, o.key, *doc.Delta, ttl), ExpiresMS: b.s.expiresMS(b.q, ttl)},
+	}
+	return nil
+}
+
 // parseSibling reads what is to be stored.
 func (b *batch) parseSibling(sib *object.Sibling, doc *batchOpDoc) (ttl time.Duration, p *problem) {
 	if sib.Value, p = doc.value(); p != nil {
@@ -125,13 +156,21 @@ func (b *batch) parseSibling(sib *object.Sibling, doc *batchOpDoc) (ttl time.Dur
 	if sib.Meta, p = doc.metaFields(); p != nil {
 		return 0, field("meta", p)
 	}
-	var ps params
-	if doc.TTL != nil {
-		if err := setTTL(nil, &ps, *doc.TTL); err != nil {
-			return 0, field("ttl", badOperation(fmt.Sprintf("ttl=%q: %s.", clip(*doc.TTL), err)))
-		}
+	if ttl, p = doc.ttl(); p != nil {
+		return 0, p
 	}
-	sib.ExpiresMS = b.s.expiresMS(b.q, ps.ttl)
+	sib.ExpiresMS = b.s.expiresMS(b.q, ttl)
+	return ttl, nil
+}
+
+func (d *batchOpDoc) ttl() (time.Duration, *problem) {
+	var ps params
+	if d.TTL == nil {
+		return 0, nil
+	}
+	if err := setTTL(nil, &ps, *d.TTL); err != nil {
+		return 0, field("ttl", badOperation(fmt.Sprintf("ttl=%q: %s.", clip(*d.TTL), err)))
+	}
 	return ps.ttl, nil
 }
 
@@ -157,7 +196,9 @@ func (d *batchOpDoc) foreign(o op) string {
 		{"value_base64", d.ValueBase64 != nil, putOp},
 		{"content_type", d.ContentType != nil, putOp},
 		{"meta", d.Meta != nil, putOp},
-		{"ttl", d.TTL != nil, putOp},
+		{"ttl", d.TTL != nil, ttlOps},
+		{"delta", d.Delta != nil, addOp},
+		{"context", d.Context != nil, contextOps},
 		{"replace", d.Replace, putOp},
 		{"idempotency_key", d.IdempotencyKey != nil, writeOps},
 	} {

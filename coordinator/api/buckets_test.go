@@ -330,7 +330,7 @@ func TestAListingOfADroppedBucket(t *testing.T) {
 		b.drop("b")
 		return fmt.Errorf("%w: b~1", coordinator.ErrGone)
 	}
-	a := f.do("GET", "/v1/buckets/b/keys?values=true", "").want(200)
+	a := f.list("/v1/buckets/b/keys?values=true", "").want(200)
 	var page struct {
 		Bucket string
 		Keys   []struct{ Key, Context string }

@@ -39,8 +39,9 @@
 //  3. A write, and a change of the members, runs under its own deadline and
 //     never under the cancellation of the request: a caller who goes away does
 //     not leave a write half replicated. Reads end with their caller.
-//  4. An ETag is equal only if the vector and the versions shown are: an
-//     expired sibling changes it although the vector stays.
+//  4. An ETag is equal only if the vector and the versions shown are, or those
+//     that what is shown was merged of: an expired sibling changes it although
+//     the vector stays. A put has none where it is merged with others.
 //  5. No key request outlives its deadline by 100 ms, whatever the KV does,
 //     under [Server.Serve]: the connection is then answered and closed over
 //     the handler's head. The handler keeps its place in MaxInflight, and its

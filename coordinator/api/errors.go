@@ -74,10 +74,10 @@ var errorTable = []errorRow{
 		"The key has as many concurrent values as one key may have, so nothing was written. Read it, and write one value with the context of that answer: that replaces them all.", false, false},
 	{object.ErrTooLarge, &kindObjectSize,
 		"This value and the key's other concurrent values would be larger together than one key may be, so nothing was written. Read the key, and write one value with the context of that answer.", false, false},
-	{resolve.ErrUnfit, &kindUnfit, "Nothing was written.", true, false},
+	{resolve.ErrUnfit, &kindUnfit, "The value cannot be merged with others in this bucket, so nothing was written.", true, false},
 	{resolve.ErrRange, &kindCount, "A counter holds 64-bit integers. Nothing was added.", true, false},
-	{resolve.ErrFuture, &kindFuture, "A value of this key was written by a clock far ahead. Read the key, and write with the context of that answer; and see to the nodes' clocks. Nothing was written.", true, false},
-	{resolve.ErrBusy, &kindCounterBusy, "A replica is down, so what the counter remembers to tell retries cannot be forgotten yet. Nothing was added; try again later.", false, false},
+	{resolve.ErrFuture, &kindFuture, "A value of this key was written by a clock far ahead, so nothing was written. Read the key, write with the context of that answer, and see to the clocks of the nodes.", true, false},
+	{resolve.ErrBusy, &kindCounterBusy, "The counter remembers as many increments, to know them when they are repeated, as it may. It forgets those that are older than 15 s as soon as all nodes are up: try again later.", false, false},
 	{store.ErrDiskFull, &kindDiskFull, "A replica's disk is full and takes no writes until there is space again.", false, false},
 	{coordinator.ErrHintsFull, &kindHintsFull, "A replica is down and the nodes that could stand in for it keep as much for others as they may. Try again when it is back, or with a lower consistency.", false, false},
 	{store.ErrCorrupt, &kindCorrupt, "A replica cannot read its copy of the key; the node's log says more. Other replicas may still answer: try again.", false, false},
@@ -222,7 +222,7 @@ func plainTextWithin(err error, maxBytes int) string {
 	kept := parts[:0]
 	for _, p := range parts {
 		switch p {
-		case "antientropy", "coordinator", "store", "object", "ring", "rpc", "wire", "state", "version", "hint", "topology", "gossip", "node", "api", "bucket":
+		case "antientropy", "coordinator", "store", "object", "ring", "rpc", "wire", "state", "version", "hint", "topology", "gossip", "node", "api", "bucket", "resolve":
 		default:
 			kept = append(kept, p)
 		}

@@ -12,6 +12,8 @@ import (
 
 	"starling/coordinator"
 	"starling/store"
+	"starling/store/bucket"
+	"starling/store/bucket/resolve"
 	"starling/store/object"
 )
 
@@ -38,6 +40,7 @@ func (l *logBuffer) String() string {
 func TestErrors(t *testing.T) {
 	var log logBuffer
 	f := serve(t, func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	f.declare("counters", bucket.Properties{Mode: bucket.Counter})
 	quorum := func(change func(*coordinator.QuorumError)) error {
 		q := &coordinator.QuorumError{Op: "put", Required: 2, Received: 1, MaybeApplied: true, Causes: []coordinator.ReplicaError{
 			{Node: nodeID(3), Err: fmt.Errorf("%w: dial tcp 127.0.0.1:4731: connection refused", coordinator.ErrUnreachable)},
@@ -61,6 +64,10 @@ func TestErrors(t *testing.T) {
 		{"invalid at a store", fmt.Errorf("%w: key too long", store.ErrInvalid), 400, 400, "invalid-request", none, none, false, []string{"key too long"}},
 		{"too many siblings", object.ErrTooManySiblings, 0, 409, "too-many-siblings", none, none, false, []string{"nothing was written"}},
 		{"too large", fmt.Errorf("%w: 9 bytes", object.ErrTooLarge), 0, 409, "siblings-too-large", none, none, false, nil},
+		{"a stamp in the future", fmt.Errorf("%w: the newest value is stamped 48h0m0s ahead", resolve.ErrFuture), 0, 409, "stamp-in-future", none, none, false, []string{"nothing was written", "48h0m0s ahead", "clocks"}},
+		{"a value that does not fit", fmt.Errorf("%w: not JSON", resolve.ErrUnfit), 0, 422, "value-does-not-fit", none, none, false, []string{"nothing was written", "not JSON"}},
+		{"out of range", fmt.Errorf("%w: it would be 9223372036854775808", resolve.ErrRange), 0, 422, "counter-out-of-range", none, none, false, []string{"9223372036854775808", "Nothing was added"}},
+		{"a busy counter", fmt.Errorf("%w: 4096, at most 4096", resolve.ErrBusy), 0, 503, "counter-busy", none, false, true, []string{"15 s", "Nothing was written"}},
 		{"not visible", fmt.Errorf("%w: 3 owners", coordinator.ErrNotVisible), 412, 0, "context-not-visible", none, none, true, nil},
 		{"disk full", fmt.Errorf("coordinator: %w", store.ErrDiskFull), 0, 507, "disk-full", none, false, true, []string{"Nothing was written"}},
 		{"disk full, perhaps after the write", fmt.Errorf("%w: %w", coordinator.ErrUnknown, store.ErrDiskFull), 0, 507, "disk-full", none, true, true, []string{"may have been applied"}},
@@ -128,7 +135,10 @@ func TestErrors(t *testing.T) {
 			}
 			if tt.status != 0 {
 				check(f.do("PUT", testKey, "v"), tt.status, tt.maybe)
-				check(f.do("DELETE", testKey, ""), tt.status, tt.maybe)
+				if tt.status != 422 { // which is about a value
+					check(f.do("DELETE", testKey, ""), tt.status, tt.maybe)
+				}
+				check(f.do("POST", "/v1/buckets/counters/keys/k/add", `{"delta":1}`), tt.status, tt.maybe)
 			}
 		})
 	}

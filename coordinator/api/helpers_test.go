@@ -16,103 +16,12 @@ import (
 	"testing"
 	"time"
 
-	"starling/coordinator"
 	"starling/gossip/state"
 	"starling/ring"
+	"starling/store/bucket"
 	"starling/store/object"
 	"starling/store/version"
 )
-
-// memoryKV is a KV of one replica in memory, with the real object semantics.
-type memoryKV struct {
-	mu      sync.Mutex
-	objects map[string]object.Object
-	seq     uint64
-	now     func() time.Time
-
-	gets []coordinator.GetRequest
-	puts []coordinator.PutRequest
-
-	// onGet and onPut, when set, answer instead.
-	onGet func(context.Context, coordinator.GetRequest) (coordinator.GetResult, error)
-	onPut func(context.Context, coordinator.PutRequest) (coordinator.PutResult, error)
-}
-
-const testActor = version.Actor(0xfeed)
-
-var testLimits = object.Limits{Siblings: 5, Bytes: 8 << 20}
-
-func (kv *memoryKV) Get(ctx context.Context, req coordinator.GetRequest) (coordinator.GetResult, error) {
-	kv.mu.Lock()
-	defer kv.mu.Unlock()
-	kv.gets = append(kv.gets, req)
-	if kv.onGet != nil {
-		return kv.onGet(ctx, req)
-	}
-	o := kv.objects[req.Bucket+"/"+req.Key]
-	if !o.Vector.Descends(req.Session.Vector) {
-		return coordinator.GetResult{}, fmt.Errorf("%w: 3 owners were asked", coordinator.ErrNotVisible)
-	}
-	return coordinator.GetResult{Object: o, Required: 2, Received: 2}, nil
-}
-
-func (kv *memoryKV) Put(ctx context.Context, req coordinator.PutRequest) (coordinator.PutResult, error) {
-	kv.mu.Lock()
-	defer kv.mu.Unlock()
-	kv.puts = append(kv.puts, req)
-	if kv.onPut != nil {
-		return kv.onPut(ctx, req)
-	}
-	ref := req.Bucket + "/" + req.Key
-	o := kv.objects[ref]
-	res := coordinator.PutResult{
-		Acked: 2, Required: 2, Coordinator: nodeID(2),
-		Replicas: []coordinator.Receipt{{Node: nodeID(2), Outcome: coordinator.OutcomeAcked},
-			{Node: nodeID(1), Outcome: coordinator.OutcomeAcked}, {Node: nodeID(3)}},
-	}
-	if req.ReadFirst {
-		req.Context = o.Context()
-		if len(o.Live(kv.now().UnixMilli())) == 0 {
-			res.Context = req.Context
-			return res, nil
-		}
-	}
-	for _, s := range o.Siblings {
-		if s.Op == req.Sibling.Op {
-			res.Dot, res.ModifiedMS, res.Context = s.Dot, s.ModifiedMS, o.Reply(req.Context, s.Dot)
-			return res, nil
-		}
-	}
-	kv.seq++
-	req.Sibling.Dot = version.Dot{Actor: testActor, Seq: kv.seq}
-	req.Sibling.ModifiedMS = kv.now().UnixMilli()
-	o, err := o.Update(req.Context, req.Sibling, testLimits)
-	if err != nil {
-		return coordinator.PutResult{}, err
-	}
-	kv.objects[ref] = o
-	res.Dot, res.ModifiedMS, res.Context = req.Sibling.Dot, req.Sibling.ModifiedMS, o.Reply(req.Context, req.Sibling.Dot)
-	return res, nil
-}
-
-// calls is how often the KV was asked for anything.
-func (kv *memoryKV) calls() int {
-	kv.mu.Lock()
-	defer kv.mu.Unlock()
-	return len(kv.gets) + len(kv.puts)
-}
-
-func (kv *memoryKV) lastGet() coordinator.GetRequest {
-	kv.mu.Lock()
-	defer kv.mu.Unlock()
-	return kv.gets[len(kv.gets)-1]
-}
-
-func (kv *memoryKV) lastPut() coordinator.PutRequest {
-	kv.mu.Lock()
-	defer kv.mu.Unlock()
-	return kv.puts[len(kv.puts)-1]
-}
 
 // staticCluster is a cluster that does not change by itself.
 type staticCluster struct {
@@ -203,6 +112,10 @@ func serve(t *testing.T, change ...func(*Options)) *fixture {
 	clock := &testClock{t: time.Date(2026, 11, 2, 10, 0, 0, 125e6, time.UTC)}
 	f := &fixture{t: t, now: clock, cluster: &staticCluster{dead: map[ring.NodeID]bool{}},
 		kv: &memoryKV{objects: map[string]object.Object{}, now: clock.Now}}
+	f.kv.modeOf = func(stored string) bucket.Mode {
+		name, _, _ := bucket.Split(stored)
+		return f.cluster.Map().Buckets.Find(name).Properties.Mode
+	}
 	f.cluster.set(t, testMap())
 	o := Options{KV: f.kv, Cluster: f.cluster, Self: nodeID(1), Name: "n1", Version: "test", Now: clock.Now,
 		Logger: slog.New(slog.DiscardHandler)}
@@ -386,3 +299,15 @@ func (f *fixture) seen(a *answer, key string) version.Context {
 }
 
 func withContext(token string) string { return hContext + ": " + token }
+
+// declare declares a bucket behind the server's back.
+func (f *fixture) declare(name string, p bucket.Properties) {
+	f.t.Helper()
+	m := f.cluster.Map()
+	next, err := m.Buckets.With(m.Buckets.Find(name).Declare(p, [16]byte{1}))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	m.Buckets = next
+	f.cluster.set(f.t, m)
+}

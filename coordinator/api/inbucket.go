@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"starling/coordinator"
@@ -43,16 +44,38 @@ func (s *Server) moved(q *keyRequest, err error) bool {
 	return true
 }
 
-// view is what a reader of a key in the bucket sees.
-func (s *Server) view(b *inBucket, o object.Object) resolve.View {
-	return resolve.Read(b.record.Properties.Mode, o, s.opts.Now().UnixMilli())
+// view is what a reader of a key sees.
+type view struct {
+	resolve.View
+	// made are the versions that Live was made of.
+	made []version.Dot
 }
+
+// view is that of a key in the bucket, now.
+func (s *Server) view(b *inBucket, o object.Object) view {
+	m, nowMS := b.record.Properties.Mode, s.opts.Now().UnixMilli()
+	v := view{View: resolve.Read(m, o, nowMS)}
+	if merges(m) {
+		v.made = dotsOf(o.Live(nowMS))
+	} else {
+		v.made = dotsOf(v.Live)
+	}
+	return v
+}
+
+// merges reports whether a mode makes values of its own from those that were put.
+func merges(m bucket.Mode) bool { return m != bucket.Siblings && m != bucket.LWW }
+
+// keeps reports whether a value that was put is read as it was written. If not,
+// the answer to the put has no ETag: the writer does not have what that is of.
+func (b *inBucket) keeps() bool { return !merges(b.record.Properties.Mode) }
 
 // unfit refuses a value that does not fit the bucket's mode.
 func (b *inBucket) unfit(value []byte) *problem {
 	m := b.record.Properties.Mode
 	if err := resolve.Check(m, value); err != nil {
-		return &problem{kind: &kindUnfit, detail: fmt.Sprintf("The bucket has conflicts=%s: %s. Nothing was written.", m, plainText(err))}
+		why := strings.TrimPrefix(plainText(err), plainText(resolve.ErrUnfit)+": ") // which is the title
+		return &problem{kind: &kindUnfit, detail: fmt.Sprintf("The bucket has conflicts=%s: %s. Nothing was written.", m, why)}
 	}
 	return nil
 }

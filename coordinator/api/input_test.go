@@ -128,7 +128,7 @@ func TestRefusedRequests(t *testing.T) {
 		{"unknown method, unknown path", "BREW", "/tea", "", nil, 404, "no-such-resource", nil},
 		{"put to the ring", "PUT", "/v1/ring", "v", nil, 405, "method-not-allowed", []string{"GET, HEAD"}},
 
-		{"unknown parameter", "GET", key + "?foo=1", "", nil, 400, "bad-parameter", []string{`"foo"`, "a GET takes consistency, r, pr, sloppy, timeout, conflicts"}},
+		{"unknown parameter", "GET", key + "?foo=1", "", nil, 400, "bad-parameter", []string{`"foo"`, "a GET takes consistency, r, pr, sloppy, timeout, previous, conflicts"}},
 		{"unknown parameter without value", "GET", key + "?foo", "", nil, 400, "bad-parameter", []string{`"foo"`}},
 		{"empty name", "GET", key + "?=1", "", nil, 400, "bad-parameter", nil},
 		{"case matters", "GET", key + "?R=1", "", nil, 400, "bad-parameter", []string{`"R"`}},
@@ -169,7 +169,7 @@ func TestRefusedRequests(t *testing.T) {
 		{"ttl zero", "PUT", key + "?ttl=0s", "v", nil, 400, "bad-parameter", nil},
 		{"ttl under a millisecond", "PUT", key + "?ttl=999us", "v", nil, 400, "bad-parameter", nil},
 		{"ttl over ten years", "PUT", key + "?ttl=87601h", "v", nil, 400, "bad-parameter", []string{"87600h"}},
-		{"lww", "PUT", key + "?conflicts=lww", "v", nil, 400, "bad-parameter", []string{"this bucket keeps siblings"}},
+		{"conflicts that the bucket has not", "PUT", key + "?conflicts=lww", "v", nil, 400, "bad-parameter", []string{"the bucket has conflicts=siblings"}},
 		{"unknown conflicts", "GET", key + "?conflicts=none", "", nil, 400, "bad-parameter", []string{"siblings"}},
 		{"parameter where there are none", "GET", "/v1/cluster?x=1", "", nil, 400, "bad-parameter", []string{`"x"`, "takes none"}},
 		{"parameter of a probe", "GET", "/healthz?verbose", "", nil, 400, "bad-parameter", nil},

@@ -102,10 +102,14 @@ func (s *Server) admitKey(q *keyRequest, u *url.URL) (p *problem) {
 	if p = q.openContext(); p != nil {
 		return p
 	}
-	q.params.timeout = s.opts.DefaultTimeout
+	longest := s.opts.MaxTimeout
+	if q.op == opAdd {
+		longest = min(longest, maxAddTimeout)
+	}
+	q.params.timeout = min(s.opts.DefaultTimeout, longest)
 	if q.r.URL.RawQuery != "" {
 		scope := paramScope{
-			op: q.op, replicas: int(q.cluster.Settings.Replicas), maxTimeout: s.opts.MaxTimeout,
+			op: q.op, replicas: int(q.cluster.Settings.Replicas), maxTimeout: longest,
 			mode: q.record.Properties.Mode, readsFirst: q.op == opDelete && !q.given,
 		}
 		if p = scope.parse(q.r.URL.RawQuery, &q.params); p != nil {
@@ -113,10 +117,10 @@ func (s *Server) admitKey(q *keyRequest, u *url.URL) (p *problem) {
 		}
 	}
 	if q.op != opPut && q.op != opAdd && q.r.ContentLength != 0 {
-		return &problem{kind: &kindBody, detail: fmt.Sprintf("Only a PUT or POST has a body, and %s came with one.", q.op.method())}
+		return &problem{kind: &kindBody, detail: fmt.Sprintf("Only a PUT and an increment have a body, and %s came with one.", q.op.method())}
 	}
 	if q.params.previous && q.record.Properties.Mode != bucket.LWW {
-		return badParameter("previous", fmt.Sprintf("previous=true: only buckets with conflicts=lww keep what lost; this one has %s.", q.record.Properties.Mode))
+		return badParameter("previous", fmt.Sprintf("previous=%q: only buckets with conflicts=lww keep what lost; this one has %s.", "true", q.record.Properties.Mode))
 	}
 	return nil
 }
@@ -177,11 +181,7 @@ func (q *keyRequest) deadline() (context.Context, context.CancelFunc) {
 // is taken as it came, which is what the router matched: URL.EscapedPath
 // would write a path with unescaped non-ASCII bytes anew, its %2F as slashes.
 func parseKeyPath(u *url.URL, prefix, middle string) (bucket, key string, _ *problem) {
-	path := u.RawPath
-	if path == "" {
-		path = u.EscapedPath()
-	}
-	rawBucket, rawKey, _ := strings.Cut(strings.TrimPrefix(path, prefix), middle)
+	rawBucket, rawKey, _ := strings.Cut(strings.TrimPrefix(rawPath(u), prefix), middle)
 	bucket, err := url.PathUnescape(rawBucket)
 	if err != nil || !validBucket(bucket) {
 		return "", "", &problem{kind: &kindBucket,

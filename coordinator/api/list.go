@@ -94,11 +94,7 @@ func (s *Server) admitListing(q *listing) (p *problem) {
 
 // parseBucketPath takes the bucket from prefix{bucket}suffix; see [parseKeyPath].
 func parseBucketPath(u *url.URL, prefix, suffix string) (string, *problem) {
-	path := u.RawPath
-	if path == "" {
-		path = u.EscapedPath()
-	}
-	raw := strings.TrimSuffix(strings.TrimPrefix(path, prefix), suffix)
+	raw := strings.TrimSuffix(strings.TrimPrefix(rawPath(u), prefix), suffix)
 	bucket, err := url.PathUnescape(raw)
 	if err != nil || !validBucket(bucket) {
 		return "", &problem{kind: &kindBucket,

@@ -69,6 +69,9 @@ var (
 	putOp    = [ops]bool{opPut: true}
 	ttlOps   = [ops]bool{opPut: true, opAdd: true}
 	getOps   = [ops]bool{opGet: true, opHead: true}
+	addOp    = [ops]bool{opAdd: true}
+	// contextOps are those of a batch that take a context.
+	contextOps = [ops]bool{opGet: true, opPut: true, opDelete: true}
 )
 
 var paramSpecs = []paramSpec{
@@ -169,7 +172,12 @@ func (c *paramScope) allowed() string {
 }
 
 // method describes the operation in messages.
-func (o op) method() string { return "a " + strings.ToUpper(o.String()) }
+func (o op) method() string {
+	if o == opAdd {
+		return "an increment"
+	}
+	return "a " + strings.ToUpper(o.String())
+}
 
 func setConsistency(c *paramScope, p *params, value string) error {
 	level, err := coordinator.ParseLevel(value)
@@ -236,9 +244,9 @@ func setConflicts(c *paramScope, _ *params, value string) error {
 	m, err := bucket.ParseMode(value)
 	switch {
 	case err != nil:
-		return fmt.Errorf("allowed is what the bucket has: %s", c.mode)
+		return fmt.Errorf("allowed is what the bucket has, %s", c.mode)
 	case m != c.mode:
-		return fmt.Errorf("this bucket has %s", c.mode)
+		return fmt.Errorf("the bucket has conflicts=%s", c.mode)
 	}
 	return nil
 }

@@ -63,10 +63,10 @@ func (s *Server) answerRead(q *keyRequest, res *coordinator.GetResult) *problem 
 	h["X-Content-Type-Options"] = noSniff
 	h["Content-Security-Policy"] = sandbox
 	if len(live) == 1 {
-		q.answerValue(&set, etagOf(seen, live[0].Dot), &live[0])
+		q.answerValue(&set, etagOf(seen, view.made...), &live[0])
 		return nil
 	}
-	return q.answerSiblings(&set, token, seen, live)
+	return q.answerSiblings(&set, token, "W/"+etagOf(seen, view.made...), live)
 }
 
 func absent() *problem {
@@ -112,7 +112,7 @@ func (q *keyRequest) answerValue(set *headerSetter, etag string, sib *object.Sib
 // accepts, 304, or 406. That the form depends on Accept makes the tag a weak
 // one; a 304 for a 300 is more than RFC 9110 asks for, and saves a poller the
 // values that it has already.
-func (q *keyRequest) answerSiblings(set *headerSetter, token string, seen version.Context, live []object.Sibling) *problem {
+func (q *keyRequest) answerSiblings(set *headerSetter, token, etag string, live []object.Sibling) *problem {
 	h := q.Header()
 	h["Vary"] = varyAccept
 	form := negotiate(q.r.Header["Accept"])
@@ -120,7 +120,6 @@ func (q *keyRequest) answerSiblings(set *headerSetter, token string, seen versio
 		return &problem{kind: &kindNoAccepted,
 			detail: fmt.Sprintf("The key has %d siblings, which come as multipart/mixed or application/json; Accept allows neither.", len(live))}
 	}
-	etag := "W/" + etagOf(seen, dotsOf(live)...)
 	set.add(h, "Etag", etag)
 	newest := live[0].ModifiedMS
 	for _, sib := range live {
@@ -165,7 +164,8 @@ func dotsOf(siblings []object.Sibling) []version.Dot {
 	return dots
 }
 
-// etagOf is a digest of what a caller has seen and of the versions shown.
+// etagOf is a digest of what a caller has seen and of the versions that it is
+// shown, or that what it is shown was made of.
 // The vector alone would not do: when a sibling expires it stays the same.
 func etagOf(seen version.Context, shown ...version.Dot) string {
 	b := version.AppendContext(make([]byte, 0, 128), seen)

@@ -55,7 +55,7 @@ func (s *Server) routes() {
 	s.router.Method(http.MethodHead, keyRoute, s.keyHandler(opHead))
 	s.router.Method(http.MethodPut, keyRoute, s.keyHandler(opPut))
 	s.router.Method(http.MethodDelete, keyRoute, s.keyHandler(opDelete))
-	s.router.Method(http.MethodPost, keyRoute, s.valueHandler(opAdd, s.admitAdd, s.add))
+	s.router.Method(http.MethodPost, keyRoute, s.addHandler())
 	s.router.Method(http.MethodGet, listRoute, http.HandlerFunc(s.listKeys))
 	s.router.Method(http.MethodPost, "/v1/buckets/{bucket}/batch", s.valueHandler(opBatch, s.admitBatch, s.batch))
 	s.router.Method(http.MethodPut, bucketRoute, s.admin(s.putBucket))
@@ -183,7 +183,8 @@ func (s *Server) methodNotAllowed(w http.ResponseWriter, r *http.Request) *probl
 	}
 	var allowed []string
 	for _, m := range []string{http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut} {
-		if s.router.Match(chi.NewRouteContext(), m, path) {
+		route := chi.NewRouteContext()
+		if s.router.Match(route, m, path) && (m != http.MethodPost || route.RoutePattern() != keyRoute || isAdd(path)) {
 			allowed = append(allowed, m)
 		}
 	}

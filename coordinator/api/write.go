@@ -183,7 +183,7 @@ func (q *keyRequest) answerWrite(res *coordinator.PutResult) {
 	set.add(h, hReplicas, replicaCounts(res.Acked, res.Hinted, res.Required))
 	set.add(h, hCoordinator, coordinatedBy)
 	h["Cache-Control"] = noStore
-	if q.op == opPut {
+	if q.op == opPut && q.keeps() {
 		set.add(h, "Etag", etagOf(res.Context, res.Dot))
 	}
 	if q.op != opPut || !prefersRepresentation(q.r.Header) {

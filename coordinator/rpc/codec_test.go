@@ -78,7 +78,7 @@ func testForward() coordinator.ForwardRequest {
 	return coordinator.ForwardRequest{
 		Stamp: 99,
 		Put: coordinator.PutRequest{
-			Bucket: testRef.Bucket, Key: testRef.Key, Context: testContext(), ReadFirst: true,
+			Bucket: testRef.Bucket, Key: testRef.Key, Context: testContext(), ReadFirst: true, Increment: true, Delta: math.MinInt64,
 			Consistency: coordinator.Consistency{Level: coordinator.LevelAny, R: 1, W: 2, PR: 3, PW: 4, Strict: true},
 			Sibling: object.Sibling{
 				Dot: version.Dot{Actor: 3, Seq: 4}, Op: object.OpID{9}, Tombstone: true, ContentType: "image/png",
@@ -92,12 +92,24 @@ func testForward() coordinator.ForwardRequest {
 func testResult(holders ...ring.NodeID) coordinator.PutResult {
 	return coordinator.PutResult{
 		Context: testContext(), Dot: version.Dot{Actor: 7, Seq: 301}, ModifiedMS: 1_700_000_000_000,
-		Acked: 2, Hinted: 1, Required: 3, Coordinator: nodeA,
+		Acked: 2, Hinted: 1, Required: 3, Coordinator: nodeA, Count: -3,
 		Replicas: []coordinator.Receipt{
 			{Node: nodeA, Outcome: coordinator.OutcomeAcked, Holder: holders[0]},
 			{Node: nodeB, Outcome: coordinator.OutcomeHinted, Holder: holders[1]},
 		},
 	}
+}
+
+// putOf is a forward of the time when there were no increments.
+func putOf(q coordinator.ForwardRequest) coordinator.ForwardRequest {
+	q.Put.Increment, q.Put.Delta = false, 0
+	return q
+}
+
+// uncounted is a result of that time.
+func uncounted(a coordinator.PutResult) coordinator.PutResult {
+	a.Count = 0
+	return a
 }
 
 func testPull() antientropy.PullRequest {
@@ -139,8 +151,8 @@ func messages() []message {
 		messageOf("read-request-hints", coordinator.ReadRequest{Ref: testRef, Stamp: 1, Have: 1 << 60, Hints: true}, appendReadRequest, decodeReadRequest),
 		messageOf("read-reply", coordinator.ReadReply{Object: testObject, Same: true}, appendReadReply, decodeReadReply),
 		messageOf("replicate-request-hint", coordinator.ReplicateRequest{Ref: testRef, Stamp: 1, Object: testObject, For: nodeB}, appendReplicateRequest, decodeReplicateRequest),
-		messageOf("forward-request", testForward(), appendForwardRequest, decodeForwardRequest),
-		messageOf("forward-reply-holder", testResult(nodeB, nodeA), appendPutResult, decodePutResult),
+		messageOf("forward-request-increment", testForward(), appendForwardRequest, decodeForwardRequest),
+		messageOf("forward-reply-count", testResult(nodeB, nodeA), appendPutResult, decodePutResult),
 		messageOf("inspect-request", testRef, appendRef, decodeInspectRequest),
 		messageOf("inspect-reply", testInspectReply(), appendInspectReply, decodeInspectReply),
 		messageOf("status-reply-leaving", testStatus(), appendNodeStatus, decodeNodeStatus),
@@ -207,7 +219,9 @@ func earlier() []message {
 	return []message{
 		messageOf("read-request", coordinator.ReadRequest{Ref: testRef, Stamp: 1, Have: 1 << 60}, appendReadRequest, decodeReadRequest),
 		messageOf("replicate-request", coordinator.ReplicateRequest{Ref: testRef, Stamp: 1, Object: testObject}, appendReplicateRequest, decodeReplicateRequest),
-		messageOf("forward-reply", testResult(ring.NodeID{}, ring.NodeID{}), appendPutResult, decodePutResult),
+		messageOf("forward-request", putOf(testForward()), appendForwardRequest, decodeForwardRequest),
+		messageOf("forward-reply", uncounted(testResult(ring.NodeID{}, ring.NodeID{})), appendPutResult, decodePutResult),
+		messageOf("forward-reply-holder", uncounted(testResult(nodeB, nodeA)), appendPutResult, decodePutResult),
 		messageOf("status-reply", coordinator.NodeStatus{Hints: 3, HintBytes: math.MaxInt64, Draining: true}, appendNodeStatus, decodeNodeStatus),
 	}
 }

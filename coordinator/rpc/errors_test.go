@@ -13,6 +13,7 @@ import (
 	"starling/coordinator/rpc/internal/wire"
 	"starling/gossip/state"
 	"starling/store"
+	"starling/store/bucket/resolve"
 	"starling/store/object"
 )
 
@@ -44,6 +45,10 @@ func TestErrorsTravel(t *testing.T) {
 		"hints full":        {coordinator.ErrHintsFull, true, false},
 		"too few owners":    {coordinator.ErrTooFewOwners, true, false},
 		"gone":              {coordinator.ErrGone, false, false},
+		"unfit":             {resolve.ErrUnfit, false, false},
+		"future":            {resolve.ErrFuture, false, false},
+		"range":             {resolve.ErrRange, false, false},
+		"busy":              {resolve.ErrBusy, true, false},
 	}
 	for name, c := range all {
 		near := fmt.Errorf("partition 7: %w", c.err)

@@ -15,25 +15,27 @@ type rule struct {
 // rules has one line for every package. A package under P/internal/ follows
 // the line of P.
 var rules = map[string]rule{
-	"ring":               {pure: true},
-	"store/version":      {pure: true},
-	"store/object":       {pure: true, may: []string{"store/version"}},
-	"gossip/state":       {pure: true, may: []string{"ring"}},
-	"gossip/topology":    {pure: true, may: []string{"ring", "gossip/state"}},
-	"coordinator/quorum": {pure: true, may: []string{"store/object", "store/version"}},
-	"coordinator/health": {pure: true},
-	"coordinator/pace":   {pure: true},
-	"antientropy/merkle": {pure: true},
-	"antientropy/purge":  {pure: true, may: []string{"ring", "store/object", "store/version"}},
+	"ring":                 {pure: true},
+	"store/version":        {pure: true},
+	"store/object":         {pure: true, may: []string{"store/version"}},
+	"store/bucket":         {pure: true},
+	"store/bucket/resolve": {pure: true, may: []string{"store/bucket", "store/object", "store/version"}},
+	"gossip/state":         {pure: true, may: []string{"ring", "store/bucket"}},
+	"gossip/topology":      {pure: true, may: []string{"ring", "gossip/state", "store/bucket"}},
+	"coordinator/quorum":   {pure: true, may: []string{"store/object", "store/version"}},
+	"coordinator/health":   {pure: true},
+	"coordinator/pace":     {pure: true},
+	"antientropy/merkle":   {pure: true},
+	"antientropy/purge":    {pure: true, may: []string{"ring", "store/object", "store/version"}},
 
 	"store":            {may: []string{"store/object", "store/version"}},
-	"gossip":           {may: []string{"ring", "gossip/state"}},
-	"coordinator":      {may: []string{"ring", "store/object", "store/version", "coordinator/quorum", "coordinator/health"}},
+	"gossip":           {may: []string{"ring", "gossip/state", "store/bucket"}},
+	"coordinator":      {may: []string{"ring", "store/bucket", "store/bucket/resolve", "store/object", "store/version", "coordinator/quorum", "coordinator/health"}},
 	"coordinator/hint": {may: []string{"ring", "coordinator/pace", "store/object", "store/version"}},
 	"antientropy":      {may: []string{"ring", "store/object", "store/version", "coordinator/quorum", "coordinator/pace", "antientropy/merkle", "antientropy/purge"}},
 
-	"coordinator/rpc": {may: []string{"coordinator", "coordinator/health", "antientropy", "antientropy/merkle", "store", "gossip/state", "ring", "store/object", "store/version"}},
-	"coordinator/api": {may: []string{"coordinator", "coordinator/health", "coordinator/hint", "antientropy", "store", "gossip/state", "gossip/topology", "ring", "store/object", "store/version"}},
+	"coordinator/rpc": {may: []string{"coordinator", "coordinator/health", "antientropy", "antientropy/merkle", "store", "gossip/state", "ring", "store/bucket", "store/bucket/resolve", "store/object", "store/version"}},
+	"coordinator/api": {may: []string{"coordinator", "coordinator/health", "coordinator/hint", "antientropy", "store", "gossip/state", "gossip/topology", "ring", "store/bucket", "store/bucket/resolve", "store/object", "store/version"}},
 
 	"config": {},
 	"client": {},
@@ -41,9 +43,11 @@ var rules = map[string]rule{
 	"cmd/internal/arrows": {},
 	"cmd/internal/e2e":    {},
 	"cmd/internal/load":   {},
-	"cmd/internal/node":   {may: []string{"ring", "gossip/*", "store/*", "coordinator/*", "antientropy/*", "config"}},
-	"cmd/internal/sim":    {may: []string{"ring", "gossip/*", "store/*", "coordinator/*", "antientropy/*", "config", "client", "cmd/internal/*"}},
-	"cmd/starling":        {may: []string{"cmd/internal/*", "config", "client"}},
+	// It lists as a client of a cluster does.
+	"cmd/internal/load/internal/listing": {may: []string{"client", "cmd/internal/load/*"}},
+	"cmd/internal/node":                  {may: []string{"ring", "gossip/*", "store/*", "coordinator/*", "antientropy/*", "config"}},
+	"cmd/internal/sim":                   {may: []string{"ring", "gossip/*", "store/*", "coordinator/*", "antientropy/*", "config", "client", "cmd/internal/*"}},
+	"cmd/starling":                       {may: []string{"cmd/internal/*", "config", "client"}},
 }
 
 // owners are the packages that may import a library, the longest matching

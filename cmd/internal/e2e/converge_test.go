@@ -129,12 +129,6 @@ func TestExchangeShipsWhatIsMissing(t *testing.T) {
 			missed = append(missed, key)
 		}
 	}
-	shipped := func() (sum float64) {
-		for i := range c.n {
-			sum += c.metric(i+1, "starling_antientropy_shipped_keys_total")
-		}
-		return sum
-	}
 	c.run("kill", fmt.Sprint(away))
 	for _, key := range missed {
 		at := c.others([]int{away})[len(key)%4]
@@ -156,16 +150,16 @@ func TestExchangeShipsWhatIsMissing(t *testing.T) {
 			t.Errorf("%s at n%d: %s", key, away, a.text())
 		}
 	}
-	got := shipped() - before
+	got := c.shipped() - before
 	// Each shipment is counted by the node that began it.
 	if got != changed {
 		t.Errorf("%v objects were shipped, want %d", got, changed)
 	}
-	was, since := shipped(), time.Now()
+	was, since := c.shipped(), time.Now()
 	c.awaitConvergence(1, func(v convergence) bool { // everything was compared once more
 		return v.Oldest != nil && *v.Oldest < time.Since(since).Seconds()
 	})
-	if now := shipped(); now != was {
+	if now := c.shipped(); now != was {
 		t.Errorf("%v objects were shipped with nothing to do", now-was)
 	}
 }

@@ -25,9 +25,15 @@ type held struct {
 	Node, Role, Hash, Error string
 	Hinted                  bool // what is told is a hint, not a copy
 	Vector                  map[string]uint64
-	Siblings                []struct{ Deleted bool }
+	Siblings                []heldValue
 	Hints                   int
 	HeldFor                 []struct{ Node string } `json:"held_for"`
+}
+
+// heldValue is a value of a key that a node holds.
+type heldValue struct {
+	Deleted bool
+	Bytes   int64
 }
 
 // heldOf is what all nodes hold of a key of bucket b, as node at is told.
@@ -230,7 +236,7 @@ func TestNothingComesBackWhenAMemberIsLost(t *testing.T) {
 			if h.Node == fmt.Sprint("n", c.n) {
 				owning++
 			}
-			if h.Hash == "" || slices.ContainsFunc(h.Siblings, func(s struct{ Deleted bool }) bool { return !s.Deleted }) {
+			if h.Hash == "" || slices.ContainsFunc(h.Siblings, func(s heldValue) bool { return !s.Deleted }) {
 				t.Errorf("%s at its owner %s: %+v, want its tombstone", key, h.Node, h)
 			}
 		}

@@ -15,6 +15,17 @@ const (
 	CompactAt = 512
 )
 
+// Copies are what each node holds of a counter that may hold an increment which
+// others do not, each read from that node alone, none missing.
+type Copies struct {
+	// Owners are those of the owners and of those that are to be owners, Others
+	// those of all others, hints among them: no increment begins there. They were
+	// read before the owners, because what they hold goes there.
+	Owners, Others []object.Object
+	// ReadMS, Unix milliseconds, is the time before the first of them was read.
+	ReadMS int64
+}
+
 // Crowded reports whether a counter remembers [CompactAt] operations or more that
 // were added [RetryForMS] before nowMS or earlier: then an increment should come
 // with a [Compact]. It stays true while that cannot be done, so the caller paces
@@ -36,25 +47,25 @@ func Crowded(o object.Object, nowMS int64) bool {
 // forgotten the operations of which no further run can come; the count is that of
 // the merge. It is for an [Add] in the same step alone, and is never stored itself:
 //
-//	resolve.Add(resolve.Compact(o, copies, readMS), dot, op, delta, nowMS)
+//	resolve.Add(resolve.Compact(o, copies), dot, op, delta, nowMS)
 //
-// copies are what each node holds that may hold an increment of the key which
-// others do not, each read from that node alone, none missing: that is every owner
-// and pending owner, and whoever keeps a hint. readMS, Unix milliseconds, is the
-// time before the first of them was read. If nothing can be forgotten, or there
-// are no copies, it is o. The package's documentation has the proof.
-func Compact(o object.Object, copies []object.Object, readMS int64) object.Object {
-	if len(copies) == 0 {
+// If nothing can be forgotten, or there are no copies, it is o. The package's
+// documentation has the proof.
+func Compact(o object.Object, copies Copies) object.Object {
+	if len(copies.Owners) == 0 {
 		return o
 	}
+	readMS := copies.ReadMS
 	held, _, _, _ := tallyOf(o, readMS)
 	tallies := []tally{held}
-	known := make([]map[object.OpID]bool, len(copies))
+	var known []map[object.OpID]bool
 	merged := o
-	for i, c := range copies {
+	for i, c := range slices.Concat(copies.Owners, copies.Others) {
 		t, _, _, _ := tallyOf(c, readMS)
 		tallies = append(tallies, t)
-		known[i] = t.operations()
+		if i < len(copies.Owners) {
+			known = append(known, t.operations())
+		}
 		merged = object.Merge(merged, c)
 	}
 	t, newest, _, _ := tallyOf(merged, readMS)

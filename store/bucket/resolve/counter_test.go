@@ -136,7 +136,7 @@ func TestCounterFull(t *testing.T) {
 	behind := &replica{actor: 2}
 	forgotten := func(copies []object.Object, readMS int64) int {
 		from, _, _, _ := tallyOf(a.object, 1)
-		to, _, _, _ := tallyOf(Compact(a.object, copies, readMS), 1)
+		to, _, _, _ := tallyOf(Compact(a.object, Copies{Owners: copies, ReadMS: readMS}), 1)
 		return from.remembered() - to.remembered()
 	}
 	mustAdd(t, behind, opOf(3), 1, 1)
@@ -156,7 +156,7 @@ func TestCounterFull(t *testing.T) {
 			t.Errorf("%d operations were forgotten, want %d", n, tc.want)
 		}
 	}
-	c, s, err := Add(Compact(a.object, []object.Object{a.object}, lateMS), a.mint(), opOf(MaxRecent), 1, lateMS)
+	c, s, err := Add(Compact(a.object, Copies{Owners: []object.Object{a.object}, ReadMS: lateMS}), a.mint(), opOf(MaxRecent), 1, lateMS)
 	must(err)
 	must(a.update(c, s))
 	wantCount(t, a.object, MaxRecent+2)
@@ -189,7 +189,7 @@ func TestCompactByWhatCopiesKnow(t *testing.T) {
 	// The first goes. a does not know the third, so the run of the second behind it
 	// stays, and with that the other run of the second.
 	for _, readMS := range []int64{RetryForMS, 2 * RetryForMS} {
-		o := Compact(a.object, copies, readMS)
+		o := Compact(a.object, Copies{Owners: copies, ReadMS: readMS})
 		n, _ := Count(o, 1)
 		if state, _, _, _ := tallyOf(o, 1); n != 7 || state.remembered() != 3 {
 			t.Errorf("read at %d: count %d, %d remembered, want 7 and 3", readMS, n, state.remembered())
@@ -197,7 +197,7 @@ func TestCompactByWhatCopiesKnow(t *testing.T) {
 	}
 	// Now each copy knows all. Of both runs of the second one counts.
 	both := object.Merge(a.object, b.object)
-	o := Compact(a.object, []object.Object{both, both}, 2*RetryForMS)
+	o := Compact(a.object, Copies{Owners: []object.Object{both, both}, ReadMS: 2 * RetryForMS})
 	if n, _ := Count(o, 1); n != 7 {
 		t.Errorf("count %d, want 7", n)
 	}
@@ -205,7 +205,7 @@ func TestCompactByWhatCopiesKnow(t *testing.T) {
 		t.Errorf("%+v", state)
 	}
 	// Not while one of the runs is too young, nor what comes after it.
-	o = Compact(a.object, []object.Object{both, both}, 2*RetryForMS-1)
+	o = Compact(a.object, Copies{Owners: []object.Object{both, both}, ReadMS: 2*RetryForMS - 1})
 	if state, _, _, _ := tallyOf(o, 1); state.remembered() != 2 || state[0].first != 1 || state[1].first != 1 {
 		t.Errorf("%+v", state)
 	}
@@ -222,7 +222,7 @@ func TestCompactDuringReset(t *testing.T) {
 	small.object = object.Merge(small.object, great.object)
 	unaware.object = object.Merge(unaware.object, great.object)
 	great.object = small.object
-	compacted := Compact(great.object, []object.Object{small.object, great.object, unaware.object}, 2*RetryForMS)
+	compacted := Compact(great.object, Copies{Owners: []object.Object{small.object, great.object, unaware.object}, ReadMS: 2 * RetryForMS})
 	c, s, err := Add(compacted, great.mint(), opOf(2), 10, 2*RetryForMS)
 	must(err)
 	must(great.update(c, s))
@@ -230,7 +230,7 @@ func TestCompactDuringReset(t *testing.T) {
 	wantCount(t, object.Merge(great.object, unaware.object), 111)
 	// Once all know of it there is nothing in the way.
 	all := object.Merge(object.Merge(great.object, unaware.object), small.object)
-	if state, _, _, _ := tallyOf(Compact(all, []object.Object{all, all, all}, 3*RetryForMS), 1); state.remembered() != 0 {
+	if state, _, _, _ := tallyOf(Compact(all, Copies{Owners: []object.Object{all, all, all}, ReadMS: 3 * RetryForMS}), 1); state.remembered() != 0 {
 		t.Errorf("%+v", state)
 	}
 }
@@ -239,7 +239,7 @@ func TestCompactDuringReset(t *testing.T) {
 func TestResetAfterCompact(t *testing.T) {
 	a := &replica{actor: 1}
 	mustAdd(t, a, opOf(1), 5, 0)
-	c, s, err := Add(Compact(a.object, []object.Object{a.object}, RetryForMS), a.mint(), opOf(2), 5, RetryForMS)
+	c, s, err := Add(Compact(a.object, Copies{Owners: []object.Object{a.object}, ReadMS: RetryForMS}), a.mint(), opOf(2), 5, RetryForMS)
 	must(err)
 	must(a.update(c, s))
 	old, _, _, _ := tallyOf(a.object, 1)

@@ -37,10 +37,11 @@ type countRun struct {
 }
 
 // copies are those of all owners, read one after the other with other things
-// happening in between.
+// happening in between, and before them, at times, what somebody keeps who is
+// none.
 type copies struct {
-	readMS int64
-	read   []heard
+	readMS       int64
+	read, others []heard
 }
 
 // countStats tells whether the schedules come to what they are to test.
@@ -114,6 +115,9 @@ func (r *countRun) add(p *replica, i int, on heard) error {
 func (r *countRun) read() {
 	if len(r.reading.read) == 0 {
 		r.reading.readMS = r.nowMS
+		if n := len(r.messages); n > 0 && r.rand.IntN(2) == 0 {
+			r.reading.others = []heard{r.messages[r.rand.IntN(n)]}
+		}
 	}
 	r.reading.read = append(r.reading.read, r.held[r.replicas[len(r.reading.read)]])
 	if len(r.reading.read) == len(r.replicas) {
@@ -128,12 +132,16 @@ func (r *countRun) compact(p *replica) error {
 	}
 	from := r.copies[len(r.copies)-1-r.rand.IntN(min(len(r.copies), 3))]
 	on := r.held[p]
-	var objects []object.Object
+	copies := Copies{ReadMS: from.readMS}
 	for _, h := range from.read {
-		objects = append(objects, h.object)
+		copies.Owners = append(copies.Owners, h.object)
 		on = on.plus(h)
 	}
-	compacted := Compact(r.held[p].object, objects, from.readMS)
+	for _, h := range from.others {
+		copies.Others = append(copies.Others, h.object)
+		on = on.plus(h)
+	}
+	compacted := Compact(r.held[p].object, copies)
 	if r.forgotten(compacted) <= r.forgotten(on.object) {
 		return r.addNew(p, r.held[p])
 	}

@@ -88,12 +88,13 @@
 // it has heard of exactly once, whatever was forgotten.
 //
 // It is owed that no run of x begins more than [RetryForMS] after its first (T),
-// and that the copies are of all who may hold a run that others do not. Clocks that
-// differ by d make the time shorter by d. An operation may go, if
+// that runs begin at owners alone, and that the copies are of all who may hold a
+// run that others do not. Clocks that differ by d make the time shorter by d. An
+// operation may go, if
 //
 //	(0) no copy has a share that M (below) has not, or has with another since: then
 //	    a delete is on its way, and siblings that do not know of it may come,
-//	(1) every copy remembers x, so that a run that begins there finds it,
+//	(1) every owner's copy remembers x, so that a run that begins there finds it,
 //	(2) each run of x in the merge M of the replica's object and all copies was
 //	    added RetryForMS before the first copy was read, or earlier,
 //	(3) all operations before these runs, in each of their lists, may go,
@@ -107,7 +108,8 @@
 // the copies were read (and if one does, because a clock was wrong, it begins where
 // x is remembered, by (1), and adds nothing, until what was forgotten is known
 // there). One that began before is in the copy of the node where it did, or of one
-// to which that handed on what it had. So:
+// to which that handed on what it had: nodes hand on to owners, which are read after
+// the others. So:
 //
 //	(I) In every tally, either all runs of x that there will ever be are
 //	    forgotten, and it counts in the sum of its smallest actor; or none is.
@@ -130,4 +132,23 @@
 // go as those of any other, and its numbers stay. What is forgotten spreads with
 // the increment that it came with. A write of its own would win over a concurrent
 // delete.
+//
+// # What a member that is away costs
+//
+// None of the copies can be spared, not even that of a node which is down. Say A
+// runs x and goes away before it handed it on; the client tries again, and B runs
+// x. If B forgot x while A is away, x would count twice when A's share comes back,
+// and nothing in the two shares would tell. Nor does it help to look at times: A may
+// be cut off and not down, with clients on its side. To void what A ran, and nobody
+// else knows, needs the promise of a majority that nobody will acknowledge it: that
+// is consensus, which this store does not have. So the bound is:
+//
+// As long as a member does not answer, a counter takes [MaxRecent] operations with
+// IDs less those that it remembered when the member went away: up to [CompactAt]
+// and those of the last RetryForMS. Then it refuses further ones with [ErrBusy],
+// before anything is stored, until the member is back or removed; deletes and
+// increments without an ID, which are never tried again and so not remembered, go
+// on. With all members there the same bound means MaxRecent operations in
+// RetryForMS, some 270 in a second, for each key. A clock that is ahead by d makes
+// that MaxRecent in RetryForMS + d.
 package resolve
