@@ -67,7 +67,7 @@ func TestErrors(t *testing.T) {
 		{"a stamp in the future", fmt.Errorf("%w: the newest value is stamped 48h0m0s ahead", resolve.ErrFuture), 0, 409, "stamp-in-future", none, none, false, []string{"nothing was written", "48h0m0s ahead", "clocks"}},
 		{"a value that does not fit", fmt.Errorf("%w: not JSON", resolve.ErrUnfit), 0, 422, "value-does-not-fit", none, none, false, []string{"nothing was written", "not JSON"}},
 		{"out of range", fmt.Errorf("%w: it would be 9223372036854775808", resolve.ErrRange), 0, 422, "counter-out-of-range", none, none, false, []string{"9223372036854775808", "Nothing was added"}},
-		{"a busy counter", fmt.Errorf("%w: 4096, at most 4096", resolve.ErrBusy), 0, 503, "counter-busy", none, false, true, []string{"15 s", "Nothing was written"}},
+		{"a busy counter", fmt.Errorf("%w: 8192, at most 8192", resolve.ErrBusy), 0, 503, "counter-busy", none, false, true, []string{"15 s", "Nothing was written"}},
 		{"not visible", fmt.Errorf("%w: 3 owners", coordinator.ErrNotVisible), 412, 0, "context-not-visible", none, none, true, nil},
 		{"disk full", fmt.Errorf("coordinator: %w", store.ErrDiskFull), 0, 507, "disk-full", none, false, true, []string{"Nothing was written"}},
 		{"disk full, perhaps after the write", fmt.Errorf("%w: %w", coordinator.ErrUnknown, store.ErrDiskFull), 0, 507, "disk-full", none, true, true, []string{"may have been applied"}},

@@ -122,7 +122,7 @@ func TestACounterIsExact(t *testing.T) {
 	}
 	// What is remembered to tell retries is bounded.
 	for _, h := range c.heldOf(1, "counter") {
-		if most := int64(4096 * 40); h.Role == "owner" && h.bytes() > most {
+		if most := int64(8192 * 20); h.Role == "owner" && h.bytes() > most {
 			t.Errorf("%s holds %d bytes of a counter, at most %d", h.Node, h.bytes(), most)
 		}
 	}

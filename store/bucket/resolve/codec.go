@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"starling/store/object"
 	"starling/store/version"
 )
 
@@ -16,14 +15,14 @@ const tallyFormat = "\xffcount\x01"
 // Least bytes of what is repeated in the encoding.
 const (
 	minShareBytes     = 8 + 6
-	minIncrementBytes = 16 + 2
+	minIncrementBytes = 8 + 2
 )
 
 var errTally = errors.New("resolve: malformed counter")
 
 // append appends the encoding: tallyFormat, the number of shares, then each with
 // its actor in 8 bytes, big end first, since, seq - since, direct, folded, first,
-// the number of recent operations and for each its ID, delta and the time since
+// the number of recent operations and for each its tag in 8 bytes, delta and the time since
 // the one before. Numbers are varints, signed ones zigzag. Equal tallies have
 // equal bytes.
 func (t tally) append(dst []byte) []byte {
@@ -44,7 +43,7 @@ func (s *share) append(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(s.recent)))
 	beforeMS := int64(0)
 	for _, inc := range s.recent {
-		dst = append(dst, inc.op[:]...)
+		dst = binary.BigEndian.AppendUint64(dst, uint64(inc.op))
 		dst = binary.AppendVarint(dst, inc.delta)
 		dst = binary.AppendVarint(dst, inc.atMS-beforeMS) // wraps around, and back when it is decoded
 		beforeMS = inc.atMS
@@ -54,7 +53,7 @@ func (s *share) append(dst []byte) []byte {
 
 // size is the length of the encoding, or somewhat more.
 func (t tally) size() int {
-	return len(tallyFormat) + binary.MaxVarintLen64 + len(t)*(8+6*binary.MaxVarintLen64) + t.remembered()*(16+2*binary.MaxVarintLen64)
+	return len(tallyFormat) + binary.MaxVarintLen64 + len(t)*(8+6*binary.MaxVarintLen64) + t.remembered()*(8+2*binary.MaxVarintLen64)
 }
 
 // decodeTally is the inverse of append and accepts nothing else. It allocates no
@@ -143,9 +142,9 @@ func (d *decoder) share() share {
 	s.recent = make([]increment, n)
 	beforeMS := int64(0)
 	for i := range s.recent {
-		inc := increment{op: object.OpID(d.bytes(16)), delta: d.varint(), atMS: beforeMS + d.varint()}
-		if inc.op.IsZero() {
-			d.fail("operation without an ID")
+		inc := increment{op: tag(binary.BigEndian.Uint64(d.bytes(8))), delta: d.varint(), atMS: beforeMS + d.varint()}
+		if inc.op == 0 {
+			d.fail("operation without a tag")
 		}
 		s.recent[i], beforeMS = inc, inc.atMS
 	}

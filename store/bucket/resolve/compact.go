@@ -58,7 +58,7 @@ func Compact(o object.Object, copies Copies) object.Object {
 	readMS := copies.ReadMS
 	held, _, _, _ := tallyOf(o, readMS)
 	tallies := []tally{held}
-	var known []map[object.OpID]bool
+	var known []map[tag]bool
 	merged := o
 	for i, c := range slices.Concat(copies.Owners, copies.Others) {
 		t, _, _, _ := tallyOf(c, readMS)
@@ -74,7 +74,7 @@ func Compact(o object.Object, copies Copies) object.Object {
 	}
 	t, ok := t.forget(func(inc increment) bool {
 		return inc.atMS <= readMS-RetryForMS &&
-			!slices.ContainsFunc(known, func(ops map[object.OpID]bool) bool { return !ops[inc.op] })
+			!slices.ContainsFunc(known, func(ops map[tag]bool) bool { return !ops[inc.op] })
 	})
 	if !ok {
 		return o
@@ -95,8 +95,8 @@ func (t tally) reset(old tally) bool {
 }
 
 // operations is the set of those that t remembers.
-func (t tally) operations() map[object.OpID]bool {
-	ops := make(map[object.OpID]bool, t.remembered())
+func (t tally) operations() map[tag]bool {
+	ops := make(map[tag]bool, t.remembered())
 	for i := range t {
 		for _, inc := range t[i].recent {
 			ops[inc.op] = true
@@ -112,7 +112,7 @@ type place struct{ share, at int }
 // go, each either in all lists or in none. ok is false if there are none, or if a
 // sum would leave the 64-bit integers.
 func (t tally) forget(may func(increment) bool) (tally, bool) {
-	places := make(map[object.OpID][]place)
+	places := make(map[tag][]place)
 	ends := make([]int, len(t)) // how many of each list go
 	for i := range t {
 		ends[i] = len(t[i].recent)
@@ -147,7 +147,7 @@ func (t tally) forget(may func(increment) bool) (tally, bool) {
 
 // shorten ends each list before the first operation that stays in another one,
 // and reports whether it had to.
-func (t tally) shorten(ends []int, places map[object.OpID][]place) bool {
+func (t tally) shorten(ends []int, places map[tag][]place) bool {
 	changed := false
 	for i := range t {
 		for j := range t[i].recent[:ends[i]] {

@@ -9,7 +9,7 @@ import (
 )
 
 // MaxRecent is how many operations a counter remembers by their IDs.
-const MaxRecent = 4096
+const MaxRecent = 8192
 
 // countType is the content type of a counter, which reads as a JSON number.
 const countType = "application/json"
@@ -44,9 +44,9 @@ func Count(o object.Object, nowMS int64) (n int64, ok bool) {
 // [ErrRange].
 func Add(o object.Object, dot version.Dot, op object.OpID, delta int64, nowMS int64) (version.Context, object.Sibling, error) {
 	t, _, others, _ := tallyOf(o, nowMS)
-	if op.IsZero() || !t.knows(op) {
+	if op.IsZero() || !t.knows(tagOf(op)) {
 		var err error
-		if t, err = t.plus(dot, increment{op: op, delta: delta, atMS: nowMS}); err != nil {
+		if t, err = t.plus(dot, increment{op: tagOf(op), delta: delta, atMS: nowMS}); err != nil {
 			return version.Context{}, object.Sibling{}, err
 		}
 	}
@@ -63,7 +63,7 @@ func (t tally) plus(dot version.Dot, inc increment) (tally, error) {
 	own, others := t.own(dot)
 	own.seq = dot.Seq
 	switch direct, ok := addInt64(own.direct, inc.delta); {
-	case !inc.op.IsZero():
+	case inc.op != 0:
 		if n := t.remembered(); n >= MaxRecent {
 			return nil, fmt.Errorf("%w: %d, at most %d", ErrBusy, n, MaxRecent)
 		}

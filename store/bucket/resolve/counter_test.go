@@ -172,7 +172,7 @@ func grow(t *testing.T, r *replica, operations int) {
 	state, err := decodeTally(r.object.Siblings[0].Value)
 	must(err)
 	for i := len(state[0].recent); i < operations; i++ {
-		state[0].recent = append(state[0].recent, increment{opOf(i), 1, int64(i)})
+		state[0].recent = append(state[0].recent, increment{tagOf(opOf(i)), 1, int64(i)})
 	}
 	r.object.Siblings[0].Value = state.append(nil)
 }
@@ -256,8 +256,8 @@ func TestResetAfterCompact(t *testing.T) {
 // A sum that 64 bits do not hold is not made by forgetting.
 func TestCompactRange(t *testing.T) {
 	state := tally{
-		{actor: 1, since: 1, seq: 3, recent: []increment{{opOf(1), math.MinInt64, 0}}},
-		{actor: 2, since: 1, seq: 3, folded: math.MaxInt64 - 1, recent: []increment{{opOf(1), math.MinInt64, 0}, {opOf(2), 5, 0}}},
+		{actor: 1, since: 1, seq: 3, recent: []increment{{tagOf(opOf(1)), math.MinInt64, 0}}},
+		{actor: 2, since: 1, seq: 3, folded: math.MaxInt64 - 1, recent: []increment{{tagOf(opOf(1)), math.MinInt64, 0}, {tagOf(opOf(2)), 5, 0}}},
 	}
 	if next, ok := state.forget(func(increment) bool { return true }); ok {
 		t.Errorf("%+v", next)
@@ -267,7 +267,7 @@ func TestCompactRange(t *testing.T) {
 var goldenTally = tally{
 	{actor: 0x0102030405060708, since: 300, seq: 301, direct: -1, folded: 64, first: 2},
 	{actor: math.MaxUint64, since: 1, seq: math.MaxUint64, direct: math.MinInt64, folded: math.MaxInt64, recent: []increment{
-		{opOf(1), 3, 1_700_000_000_000}, {opOf(2), -3, 1_699_999_999_999}, {opOf(3), 0, math.MinInt64}, {opOf(4), 1, math.MaxInt64},
+		{tagOf(opOf(1)), 3, 1_700_000_000_000}, {tagOf(opOf(2)), -3, 1_699_999_999_999}, {tagOf(opOf(3)), 0, math.MinInt64}, {tagOf(opOf(4)), 1, math.MaxInt64},
 	}},
 }
 
@@ -288,10 +288,10 @@ func TestTallyEncoding(t *testing.T) {
 	const want = "ff636f756e7401" + "02" +
 		"0102030405060708" + "ac02" + "01" + "01" + "8001" + "02" + "00" +
 		"ffffffffffffffff" + "01" + "feffffffffffffffff01" + "ffffffffffffffffff01" + "feffffffffffffffff01" + "00" + "04" +
-		"01010000000000000000000000000000" + "06" + "80a0abfef962" +
-		"01020000000000000000000000000000" + "05" + "01" +
-		"01030000000000000000000000000000" + "00" + "82e0d481869dffffff01" +
-		"01040000000000000000000000000000" + "02" + "01"
+		"0101000000000000" + "06" + "80a0abfef962" +
+		"0102000000000000" + "05" + "01" +
+		"0103000000000000" + "00" + "82e0d481869dffffff01" +
+		"0104000000000000" + "02" + "01"
 	if got := hex.EncodeToString(b); got != want {
 		t.Errorf("bytes %s, want %s", got, want)
 	}

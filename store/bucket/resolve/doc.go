@@ -149,6 +149,6 @@
 // before anything is stored, until the member is back or removed; deletes and
 // increments without an ID, which are never tried again and so not remembered, go
 // on. With all members there the same bound means MaxRecent operations in
-// RetryForMS, some 270 in a second, for each key. A clock that is ahead by d makes
+// RetryForMS, some 540 in a second, for each key. A clock that is ahead by d makes
 // that MaxRecent in RetryForMS + d.
 package resolve

@@ -2,6 +2,7 @@ package resolve
 
 import (
 	"cmp"
+	"encoding/binary"
 	"slices"
 
 	"starling/store/object"
@@ -32,9 +33,22 @@ type share struct {
 	recent     []increment
 }
 
+// tag is what a counter remembers of an operation's ID, which is drawn at random
+// or is a digest: the first half. That two of [MaxRecent] operations have one tag,
+// so that one of them is not counted, happens once in 10^11 counters that are full.
+type tag uint64
+
+// tagOf is not zero for an ID that is not.
+func tagOf(op object.OpID) tag {
+	if op.IsZero() {
+		return 0
+	}
+	return tag(max(1, binary.BigEndian.Uint64(op[:8])))
+}
+
 // increment is one operation of a share.
 type increment struct {
-	op    object.OpID
+	op    tag // 0: none
 	delta int64
 	atMS  int64 // when it was added, by the clock of who added it
 }
@@ -80,7 +94,7 @@ func tallyOf(o object.Object, nowMS int64) (t tally, newest object.Sibling, othe
 }
 
 // knows reports whether an operation is among those that t remembers.
-func (t tally) knows(op object.OpID) bool {
+func (t tally) knows(op tag) bool {
 	for i := range t {
 		if slices.ContainsFunc(t[i].recent, func(inc increment) bool { return inc.op == op }) {
 			return true
@@ -102,9 +116,9 @@ func (t tally) remembered() int {
 // counts once, with the delta of the smallest of them.
 func (t tally) count() sum {
 	var n sum
-	var seen map[object.OpID]bool
+	var seen map[tag]bool
 	if len(t) > 1 {
-		seen = make(map[object.OpID]bool, t.remembered())
+		seen = make(map[tag]bool, t.remembered())
 	}
 	for i := range t {
 		n = n.plus(t[i].direct).plus(t[i].folded)
