@@ -52,7 +52,7 @@ func checkNetwork(seen []patient) (found []finding) {
 	for _, p := range seen {
 		answers[p.Name] = true
 	}
-	packets, requests := map[string][]string{}, map[string][]string{}
+	packets, requests, unseen := map[string][]string{}, map[string][]string{}, map[string][]string{}
 	for _, p := range seen {
 		if p.reach == nil {
 			found = append(found, finding{Level: levelWarning, Node: p.Name, Detail: "it did not say how it reaches the others"})
@@ -63,6 +63,8 @@ func checkNetwork(seen []patient) (found []finding) {
 			case !answers[peer.Name]:
 			case !peer.RPC.OK:
 				requests[p.Name] = append(requests[p.Name], peer.Name)
+			case !peer.Alive:
+				unseen[p.Name] = append(unseen[p.Name], peer.Name)
 			case !peer.UDP.OK:
 				packets[p.Name] = append(packets[p.Name], peer.Name)
 			}
@@ -72,6 +74,10 @@ func checkNetwork(seen []patient) (found []finding) {
 		if to := requests[p.Name]; len(to) > 0 {
 			found = append(found, finding{Level: levelProblem, Node: p.Name, Detail: "its requests do not reach " + strings.Join(to, ", "),
 				Advice: "See whether the address that each advertises for RPC can be reached from this node (a firewall, a name that resolves elsewhere)."})
+		}
+		if to := unseen[p.Name]; len(to) > 0 {
+			found = append(found, finding{Level: levelProblem, Node: p.Name, Detail: "it holds for dead, and requests reach: " + strings.Join(to, ", "),
+				Advice: "Right after a start it takes some seconds until they have met. Else open the gossip port, TCP and UDP, both ways."})
 		}
 		if to := packets[p.Name]; len(to) > 0 {
 			found = append(found, finding{Level: levelProblem, Node: p.Name, Detail: "its packets (UDP) are not answered by " + strings.Join(to, ", "),

@@ -47,6 +47,7 @@ func illPatients() []patient {
 	n1.reach.Peers[0].UDP = wayDoc{Error: "no answer"}
 	n1.reach.Peers[1].RPC, n1.reach.Peers[1].UDP = wayDoc{Error: "refused"}, wayDoc{}
 	n1.reach.Peers = append(n1.reach.Peers, peerReach{Name: "n4"}) // who is down is no matter of the network
+	n2.reach.Peers[0].Alive = false
 	n2.notReady = errors.New("the node is joining\x1b[2J")
 	n2.offset += 400 * time.Millisecond
 	n2.metrics["process_max_fds"] = 1024
