@@ -80,7 +80,9 @@ type Config struct {
 	// partitions, and parts with those that it is to keep no more.
 	TransferBytesPerSecond int64
 
-	LogLevel slog.Level
+	// ProfilesEnabled serves profiles of the process under /debug/pprof/.
+	ProfilesEnabled bool
+	LogLevel        slog.Level
 	// LogFormat is "text" or "json".
 	LogFormat string
 

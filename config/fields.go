@@ -149,6 +149,8 @@ var fields = []field{
 	bind("tombstones_min_age", "1h", duration(0, 10*year), func(c *Config) *time.Duration { return &c.TombstonesMinAge },
 		"Age at which purging a deleted key is first tried. It is a delay, not what makes a purge safe."),
 
+	bind("profiles_enabled", "true", boolean(), func(c *Config) *bool { return &c.ProfilesEnabled },
+		"Whether CPU and memory profiles of the process are served under /debug/pprof/, for `starling diag --profiles`. They have no keys or values in them."),
 	bind("log_level", "info", logLevel(), func(c *Config) *slog.Level { return &c.LogLevel },
 		"Least severe records to log."),
 	bind("log_format", "text", choice("text", "json"), func(c *Config) *string { return &c.LogFormat },

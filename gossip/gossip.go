@@ -43,6 +43,7 @@ type Gossip struct {
 	table     *table
 	sync      *syncer
 	transport *transport
+	list      atomic.Pointer[memberlist.Memberlist] // while Run gossips
 	started   atomic.Bool
 	looked    atomic.Bool // the members have been dialled since the start; see Down
 }
@@ -134,6 +135,7 @@ func (g *Gossip) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("gossip: start memberlist: %w", err), g.transport.close())
 	}
+	g.list.Store(ml)
 	loops, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	g.sync.start(loops)
@@ -156,6 +158,7 @@ func (g *Gossip) Run(ctx context.Context) error {
 		g.farewell(ctx)
 	}
 	stop()
+	g.list.Store(nil)
 	if err := ml.Leave(g.opt.LeaveTimeout); err != nil {
 		g.logger.Debug("leaving without having told a peer", "error", err)
 	}

@@ -72,8 +72,17 @@ func TestRealSockets(t *testing.T) {
 		r, _ := nodes[0].Map().Member(nodeID(3))
 		return r.Zone == "z" && converged()
 	})
+	if took, err := nodes[0].Reach(ctx, nodeID(2)); err != nil || took <= 0 || took > 500*time.Millisecond {
+		t.Errorf("a packet to a live member: %v, %v", took, err)
+	}
+	if _, err := nodes[0].Reach(ctx, nodeID(9)); !errors.Is(err, ErrUnknownMember) {
+		t.Errorf("a packet to nobody: %v", err)
+	}
 	cancel()
 	running.Wait()
+	if _, err := nodes[0].Reach(t.Context(), nodeID(2)); err == nil {
+		t.Error("a node that has stopped reaches others")
+	}
 	rebind(t, nodes[0].Addr())
 }
 

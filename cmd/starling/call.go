@@ -124,26 +124,43 @@ func (a *app) askOf(ctx context.Context, endpoints []string, method, path string
 // askOne sends a request without a body to one node, and reads the JSON
 // document that it answers.
 func askOne(ctx context.Context, method, endpoint, path string, doc any) error {
-	u, err := client.ParseEndpoint(endpoint)
+	body, err := fetch(ctx, method, endpoint, path)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	if err := json.Unmarshal(body, doc); err != nil {
+		return fmt.Errorf("%s %s%s: not the answer of a Starling node: %w", method, endpoint, path, err)
+	}
+	return nil
+}
+
+// fetch sends a request without a body to one node, and reads what it answers.
+func fetch(ctx context.Context, method, endpoint, path string) ([]byte, error) {
+	return fetchWithin(ctx, askTimeout, method, endpoint, path)
+}
+
+// fetchWithin is fetch with more time, or less.
+func fetchWithin(ctx context.Context, timeout time.Duration, method, endpoint, path string) ([]byte, error) {
+	u, err := client.ParseEndpoint(endpoint)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, u.String()+path, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	what := method + " " + endpoint + path
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
-		return fmt.Errorf("%w: %s: %w", client.ErrUnreachable, what, err)
+		return nil, fmt.Errorf("%w: %s: %w", client.ErrUnreachable, what, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
 	if err != nil {
-		return fmt.Errorf("%w: %s: %w", client.ErrUnreachable, what, err)
+		return nil, fmt.Errorf("%w: %s: %w", client.ErrUnreachable, what, err)
 	}
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		p := &client.Problem{}
@@ -151,10 +168,7 @@ func askOne(ctx context.Context, method, endpoint, path string, doc any) error {
 			_ = json.Unmarshal(body, p) // what it does not have stays empty
 		}
 		p.Status = resp.StatusCode
-		return fmt.Errorf("%s: %w", what, p)
+		return nil, fmt.Errorf("%s: %w", what, p)
 	}
-	if err := json.Unmarshal(body, doc); err != nil {
-		return fmt.Errorf("%s: not the answer of a Starling node: %w", what, err)
-	}
-	return nil
+	return body, nil
 }

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -95,22 +94,12 @@ func askMembers[T any](ctx context.Context, a *app, method, path string) ([]memb
 	}
 	ctx, cancel := a.within(ctx)
 	defer cancel()
-	var answers []memberAnswer[T]
-	for _, m := range byName(cluster.Members) {
-		if m.State != stateRemoved {
-			answers = append(answers, memberAnswer[T]{member: m})
-		}
-	}
-	var asking sync.WaitGroup
-	free := make(chan struct{}, askAtOnce)
-	for i := range answers {
-		free <- struct{}{}
-		asking.Go(func() {
-			defer func() { <-free }()
-			answers[i].err = askOne(ctx, method, answers[i].member.HTTP, path, &answers[i].doc)
-		})
-	}
-	asking.Wait()
+	members := remaining(cluster.Members)
+	answers := make([]memberAnswer[T], len(members))
+	eachMember(members, func(i int, m client.Member) {
+		answers[i].member = m
+		answers[i].err = askOne(ctx, method, m.HTTP, path, &answers[i].doc)
+	})
 	return answers, nil
 }
 

@@ -34,6 +34,8 @@ var commands = []func(*app) *cobra.Command{
 	newRepairCommand,
 	newClusterCommand,
 	newSafeToStopCommand,
+	newDoctorCommand,
+	newDiagCommand,
 	newConfigCommand,
 	newBenchCommand,
 	newBenchEchoCommand,

@@ -136,8 +136,8 @@ func (e *PreconditionError) Is(target error) bool { return target == ErrPrecondi
 type Options struct {
 	KV      KV
 	Cluster Cluster
-	// Batches, Lists, Buckets, Diagnostics, Hints, Convergence and Topology may
-	// be nil: then what depends on them is answered 503, and /v1/cluster shows
+	// Batches, Lists, Buckets, Diagnostics, Hints, Convergence, Topology and Host
+	// may be nil: then what depends on them is answered 503, and /v1/cluster shows
 	// no member's status.
 	Batches     Batches
 	Lists       Lists
@@ -146,6 +146,9 @@ type Options struct {
 	Hints       Hints
 	Convergence Convergence
 	Topology    Topology
+	Host        Host
+	// Profiles serves profiles of this process under /debug/pprof/.
+	Profiles bool
 
 	// Self and Name are this node's identity and its name in answers; Name
 	// defaults to Self in hex.

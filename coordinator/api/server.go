@@ -68,6 +68,8 @@ func (s *Server) routes() {
 		"/v1/explain/{bucket}/*": s.getExplanation,
 		"/v1/cluster":            s.getCluster,
 		"/v1/hints":              s.getHints,
+		"/v1/node":               s.getHost,
+		"/v1/node/peers":         s.getReach,
 		"/v1/repair":             s.getRepair,
 		"/healthz":               s.getHealth,
 		"/readyz":                s.getReady,
@@ -76,6 +78,7 @@ func (s *Server) routes() {
 	} {
 		s.get(path, s.admin(h))
 	}
+	s.get("/debug/pprof/{profile}", s.admin(s.getProfile, "seconds", "debug"))
 	s.get("/v1/convergence", s.admin(s.getConvergence, "pairs", "stale"))
 	s.get("/v1/cluster/plan", s.adminRepeated(s.getPlan, planParams...))
 	s.get("/v1/cluster/safe-to-stop", s.admin(s.getSafety, "node"))

@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -37,6 +38,7 @@ type Options struct {
 type Node struct {
 	cfg      config.Config
 	version  string
+	started  time.Time
 	log      *slog.Logger
 	registry *prometheus.Registry
 
@@ -77,7 +79,7 @@ func New(o Options) (*Node, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	n := &Node{cfg: o.Config, version: o.Version, log: o.Logger, listeners: map[string]net.Listener{}, wounds: newWounds()}
+	n := &Node{cfg: o.Config, version: o.Version, started: time.Now(), log: o.Logger, listeners: map[string]net.Listener{}, wounds: newWounds()}
 	if err := n.open(); err != nil {
 		return nil, errors.Join(err, n.close())
 	}
@@ -146,7 +148,7 @@ func (n *Node) assemble() (err error) {
 	n.wounds.tell(n.filler.Kick)
 	n.api, err = api.New(api.Options{
 		KV: n.coord, Batches: n.coord, Lists: n.lister, Cluster: cluster{n}, Diagnostics: n.coord, Hints: n.drainer, Convergence: everybody{n},
-		Topology: membership{n}, Buckets: bucketChanges{n},
+		Topology: membership{n}, Buckets: bucketChanges{n}, Host: host{n}, Profiles: n.cfg.ProfilesEnabled,
 		Self: n.id, Name: n.cfg.Name, Version: n.version, Ready: n.Ready, Draining: n.draining.Load,
 		MaxValueBytes: int(n.cfg.MaxValueBytes), MaxInflight: n.cfg.MaxInflight,
 		MaxInflightBytes: max(n.cfg.MaxInflightBytes, n.cfg.MaxValueBytes), MaxConnections: n.cfg.MaxConnections,
