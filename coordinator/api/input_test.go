@@ -117,7 +117,8 @@ func TestRefusedRequests(t *testing.T) {
 		{"empty bucket of the ring", "GET", "/v1/ring//k", "", nil, 400, "bad-bucket", nil},
 
 		{"no such route", "GET", "/v2", "", nil, 404, "no-such-resource", nil},
-		{"root", "GET", "/", "", nil, 404, "no-such-resource", nil},
+		{"post to the console", "POST", "/", "", nil, 405, "method-not-allowed", []string{"GET, HEAD"}},
+		{"no such file of the console", "GET", "/console/none.js", "", nil, 404, "no-such-resource", nil},
 		{"no key in the path", "GET", "/v1/buckets/b/key", "", nil, 404, "no-such-resource", nil},
 		{"no keys in the path", "GET", "/v1/buckets/b/", "", nil, 404, "no-such-resource", nil},
 		{"dot segments are not cleaned", "GET", "/v1/buckets/../cluster", "", nil, 404, "no-such-resource", nil},

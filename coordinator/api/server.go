@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/go-chi/chi/v5"
+
+	"starling/coordinator/api/console"
 )
 
 // Server is the HTTP API of one node. Make it with [New]; it is safe for
@@ -75,6 +77,8 @@ func (s *Server) routes() {
 		"/readyz":                s.getReady,
 		"/metrics":               s.getMetrics(),
 		"/openapi.yaml":          getDocument,
+		"/":                      getConsole,
+		console.Prefix + "*":     getConsole,
 	} {
 		s.get(path, s.admin(h))
 	}
@@ -171,6 +175,14 @@ func (s *Server) panicked(w *recorder, r *http.Request, v any, unanswered bool) 
 		panic(http.ErrAbortHandler)
 	}
 	(&problem{kind: &kindInternal, detail: "This node failed while serving the request; its log says why."}).write(w)
+}
+
+// getConsole serves the page for people, and its files.
+func getConsole(w http.ResponseWriter, r *http.Request) *problem {
+	if !console.Serve(w, r) {
+		return noSuchRoute(w, r)
+	}
+	return nil
 }
 
 func noSuchRoute(_ http.ResponseWriter, r *http.Request) *problem {

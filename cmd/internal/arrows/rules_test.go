@@ -35,7 +35,9 @@ var rules = map[string]rule{
 	"antientropy":      {may: []string{"ring", "store/object", "store/version", "coordinator/quorum", "coordinator/pace", "antientropy/merkle", "antientropy/purge"}},
 
 	"coordinator/rpc": {may: []string{"coordinator", "coordinator/health", "antientropy", "antientropy/merkle", "store", "gossip/state", "ring", "store/bucket", "store/bucket/resolve", "store/object", "store/version"}},
-	"coordinator/api": {may: []string{"coordinator", "coordinator/health", "coordinator/hint", "antientropy", "store", "gossip/state", "gossip/topology", "ring", "store/bucket", "store/bucket/resolve", "store/object", "store/version"}},
+	"coordinator/api": {may: []string{"coordinator", "coordinator/api/console", "coordinator/health", "coordinator/hint", "antientropy", "store", "gossip/state", "gossip/topology", "ring", "store/bucket", "store/bucket/resolve", "store/object", "store/version"}},
+
+	"coordinator/api/console": {},
 
 	"config": {},
 	"client": {},
