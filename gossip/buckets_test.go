@@ -257,7 +257,7 @@ func TestBucketsStay(t *testing.T) {
 		check("Update", a.g.Map())
 		eventually(t, 2*time.Second, "one map, all alive", func() bool { return agree(nodes, 3)() && alive(nodes)() })
 		b.crash()
-		if err := a.g.Replace(b.self.ID, c.self.ID); err != nil {
+		if err := a.g.Replace(b.self.ID, c.self.ID, false); err != nil {
 			t.Fatal(err)
 		}
 		check("Replace", a.g.Map())

@@ -134,6 +134,7 @@ func (g *Gossip) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("gossip: start memberlist: %w", err), g.transport.close())
 	}
+	g.metrics.detector.Store(ml)
 	loops, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	g.sync.start(loops)

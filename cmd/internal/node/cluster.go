@@ -236,7 +236,7 @@ func (n *Node) checkPeer(ctx context.Context, addr string, s state.Settings) (kn
 		return nil, false, nil
 	}
 	if err := gossip.Removed(theirs, n.id); err != nil {
-		return true, err
+		return nil, true, err
 	}
 	boot := n.store.Identity().Boot
 	if self, ok := theirs.Member(n.id); ok && self.Boot >= boot {
