@@ -77,7 +77,14 @@ cluster: build ## build, start five local nodes, show a put and a get at each le
 	deploy/local/cluster.sh up
 	deploy/local/tour.sh
 	@echo
+	@echo "The console: $$(deploy/local/cluster.sh endpoints | sed -n 1p)/"
 	@echo "The cluster runs on. Stop it with deploy/local/cluster.sh down, remove its data with deploy/local/cluster.sh wipe."
+
+# The catalogue is read from a real node; all else is rendered from it.
+.PHONY: monitoring
+monitoring: ## render deploy/monitoring, docs/metrics.md and docs/runbooks anew
+	$(GO) test ./cmd/internal/node -run TestCatalogueIsWhatANodeExposes -update
+	$(GO) run ./cmd/internal/monitoring/render
 
 .PHONY: cover
 cover: ## test coverage per function, coverage.out for go tool cover

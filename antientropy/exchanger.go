@@ -241,3 +241,13 @@ func (x *Exchanger) oldest() (time.Duration, int) {
 	defer x.mu.Unlock()
 	return x.ledger.oldest(x.now())
 }
+
+// compared counts the pairs that this node compares.
+func (x *Exchanger) compared() (n int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, peer := range x.ledger.peers {
+		n += len(peer.pairs)
+	}
+	return n
+}

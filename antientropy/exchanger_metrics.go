@@ -41,7 +41,11 @@ func newExchangeMetrics(x *Exchanger) (*exchangeMetrics, error) {
 		_, n := x.oldest()
 		return float64(n)
 	})
-	for _, c := range []prometheus.Collector{exchanges, keys, bytes, m.redundantPush, oldest, open} {
+	pairs := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "starling_antientropy_pairs",
+		Help: "Pairs of this node and another owner of a partition, which anti-entropy compares."}, func() float64 {
+		return float64(x.compared())
+	})
+	for _, c := range []prometheus.Collector{exchanges, keys, bytes, m.redundantPush, oldest, open, pairs} {
 		if err := x.opts.Metrics.Register(c); err != nil {
 			return nil, err
 		}

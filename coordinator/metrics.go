@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -97,7 +98,7 @@ func newMetrics(reg prometheus.Registerer, peerName func(ring.NodeID) string) (*
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "starling_replica_request_duration_seconds",
 			Help:                        "Time from sending a replica request to its answer, by peer and operation.",
 			Buckets:                     prometheus.ExponentialBuckets(0.0001, 2, 16),
-			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100}, []string{"peer", "op"}),
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour}, []string{"peer", "op"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "starling_quorum_failures_total",
 			Help: "Requests that did not reach their quorum, by operation and reason."}, []string{"op", "reason"}),
 		placedAnew: counter("starling_requests_placed_anew_total",

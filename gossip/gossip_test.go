@@ -381,8 +381,13 @@ starling_members{alive="true",state="removed"} 0
 		if err != nil {
 			t.Error(err)
 		}
-		if got := testutil.CollectAndCount(m, "starling_cluster_map_hash"); got != 1 {
-			t.Errorf("%d hashes", got)
+		for _, name := range []string{"starling_cluster_map_hash", "starling_gossip_health_score"} {
+			if got := testutil.CollectAndCount(m, name); got != 1 {
+				t.Errorf("%d of %s", got, name)
+			}
+		}
+		if up, down := testutil.ToFloat64(m.cameAlive), testutil.ToFloat64(m.wentDown); up != 2 || down != 1 {
+			t.Errorf("%v times alive and %v times down, want 2 and 1", up, down)
 		}
 		for what, c := range map[string]prometheus.Counter{
 			"changes": m.changes, "same": m.exchangeSame, "failed rejoins": m.rejoinFailed,

@@ -29,7 +29,7 @@ const (
 const spreadPeers = 8
 
 // watch asks peers for their maps whose hash differs from this node's, and any that could vouch for it while none has;
-// it logs who comes and goes.
+// it logs and counts who comes and goes.
 func (g *Gossip) watch(ctx context.Context) {
 	before := map[ring.NodeID]Peer{}
 	for {
@@ -52,14 +52,17 @@ func (g *Gossip) watch(ctx context.Context) {
 	}
 }
 
+// logLiveness logs and counts who came and went.
 func (g *Gossip) logLiveness(before, now map[ring.NodeID]Peer) {
 	for id, p := range now {
 		if old, ok := before[id]; !ok || old.Boot != p.Boot {
+			g.metrics.cameAlive.Inc()
 			g.logger.Info("peer is alive", "peer", g.name(id), "id", id, "boot", p.Boot, "rpc", p.RPC)
 		}
 	}
 	for id := range before {
 		if _, ok := now[id]; !ok {
+			g.metrics.wentDown.Inc()
 			g.logger.Info("peer is down or has left", "peer", g.name(id), "id", id)
 		}
 	}

@@ -17,6 +17,8 @@ type metrics struct {
 	exchangeNews, exchangeSame, exchangeFailed, exchangeRefused prometheus.Counter
 	rejoins                                                     *prometheus.CounterVec
 	rejoinDone, rejoinFailed                                    prometheus.Counter
+	liveness                                                    *prometheus.CounterVec
+	cameAlive, wentDown                                         prometheus.Counter
 }
 
 var (
@@ -25,6 +27,8 @@ var (
 		[]string{"state", "alive"}, nil)
 	mapHashDesc = prometheus.NewDesc("starling_cluster_map_hash",
 		"The upper 53 bits of the cluster map's hash, a number that nodes with the same map share.", nil, nil)
+	healthDesc = prometheus.NewDesc("starling_gossip_health_score",
+		"How late this node is with its part of failure detection: 0 in time, more the slower it is, as for want of CPU.", nil, nil)
 )
 
 func newMetrics(g *Gossip) *metrics {
@@ -47,6 +51,12 @@ func newMetrics(g *Gossip) *metrics {
 			Help: "Attempts to reach members that are not alive, by result: reached, failed.",
 		}, []string{"result"}),
 	}
+	m.liveness = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "starling_liveness_changes_total",
+		Help: "Times that this node found another one alive, a new start of it included, or down.",
+	}, []string{"to"})
+	m.cameAlive = m.liveness.WithLabelValues("alive")
+	m.wentDown = m.liveness.WithLabelValues("down")
 	m.exchangeNews = m.exchanges.WithLabelValues("news")
 	m.exchangeSame = m.exchanges.WithLabelValues("same")
 	m.exchangeFailed = m.exchanges.WithLabelValues("failed")
@@ -67,6 +77,7 @@ func (m *metrics) register(r prometheus.Registerer) error {
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	ch <- membersDesc
 	ch <- mapHashDesc
+	ch <- healthDesc
 	for _, c := range m.counters() {
 		c.Describe(ch)
 	}
@@ -79,6 +90,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	// A float64 holds 53 bits exactly.
 	ch <- prometheus.MustNewConstMetric(mapHashDesc, prometheus.GaugeValue, float64(m.g.MapHash()>>11))
+	if ml := m.g.list.Load(); ml != nil {
+		ch <- prometheus.MustNewConstMetric(healthDesc, prometheus.GaugeValue, float64(ml.GetHealthScore()))
+	}
 	type group struct {
 		state state.Lifecycle
 		alive bool
@@ -96,5 +110,5 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 }
 
 func (m *metrics) counters() []prometheus.Collector {
-	return []prometheus.Collector{m.changes, m.dropped, m.exchanges, m.rejoins}
+	return []prometheus.Collector{m.changes, m.dropped, m.exchanges, m.rejoins, m.liveness}
 }

@@ -83,7 +83,9 @@ func (s *Store) applySynced(b *pebble.Batch) (seq uint64, wait func() error) {
 	return seq, func() error {
 		s.pacer.begin()
 		defer s.pacer.end()
+		begun := time.Now()
 		s.must(b.SyncWait())
+		s.syncWaits.Observe(time.Since(begun).Seconds())
 		s.horizon.raise(seq)
 		return b.Close() // it only gives back memory
 	}

@@ -13,7 +13,7 @@ import (
 	"starling/store/version"
 )
 
-// scrape reads all metrics by name; that of a histogram is its count.
+// scrape reads all metrics by name, those of one name summed; that of a histogram is its count.
 func scrape(t *testing.T, r *prometheus.Registry) map[string]float64 {
 	t.Helper()
 	families, err := r.Gather()
@@ -31,7 +31,7 @@ func scrape(t *testing.T, r *prometheus.Registry) map[string]float64 {
 					t.Errorf("%s has a mean of %v seconds", f.GetName(), mean)
 				}
 			default:
-				out[f.GetName()] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
+				out[f.GetName()] += m.GetCounter().GetValue() + m.GetGauge().GetValue()
 			}
 		}
 	}
@@ -85,26 +85,31 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s changed by %v, want %v", name, got, want)
 		}
 	}
-	for _, name := range []string{"wal_bytes_total", "wal_fsyncs_total", "wal_fsync_seconds", "block_cache_hits_total", "block_cache_misses_total", "write_stall_seconds_total", "l0_files", "l0_sublevels"} {
+	for _, name := range []string{"wal_bytes_total", "wal_fsyncs_total", "wal_fsync_seconds", "sync_wait_seconds", "flushed_bytes_total", "block_cache_hits_total", "block_cache_misses_total", "write_stall_seconds_total", "l0_files", "l0_sublevels"} {
 		if change(name) <= 0 {
 			t.Errorf("%s did not rise: %v", name, now["starling_store_"+name])
 		}
 	}
-	for _, name := range []string{"memtable_bytes", "disk_used_bytes", "block_cache_bytes"} {
+	for _, name := range []string{"memtable_bytes", "memtables", "disk_used_bytes", "block_cache_bytes", "wal_files", "wal_size_bytes", "level_files", "level_bytes"} {
 		if now["starling_store_"+name] <= 0 {
 			t.Errorf("%s is %v", name, now["starling_store_"+name])
 		}
 	}
-	if now["starling_store_disk_free_bytes"] != 1<<40 {
-		t.Errorf("free space is %v", now["starling_store_disk_free_bytes"])
+	for name, want := range map[string]float64{
+		"disk_free_bytes": 1 << 40, "disk_total_bytes": 1 << 41, "disk_floor_bytes": float64(s.space.floor),
+		"hints_limit_bytes": 1000, "block_cache_limit_bytes": 64 << 20,
+	} {
+		if got := now["starling_store_"+name]; got != want {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
 	}
 	for name, v := range now {
 		if !strings.HasPrefix(name, "starling_store_") || math.IsNaN(v) {
 			t.Errorf("metric %s is %v", name, v)
 		}
 	}
-	if len(now) != len(metricList)+1 {
-		t.Errorf("%d metrics, want %d", len(now), len(metricList)+1)
+	if others := 4; len(now) != len(metricList)+others { // histograms, and those of the levels
+		t.Errorf("%d metrics, want %d", len(now), len(metricList)+others)
 	}
 	// Two stores in one registry need labels to tell them apart.
 	o.FS = vfs.NewMem()

@@ -39,6 +39,7 @@ type space struct {
 
 	full    atomic.Bool
 	avail   atomic.Int64 // bytes, at the last measurement; -1: not known
+	total   atomic.Int64 // bytes of the whole disk; -1: not known
 	written atomic.Int64 // since the last measurement
 	kick    chan struct{}
 	stop    <-chan struct{}
@@ -114,11 +115,12 @@ func (s *space) run() {
 func (s *space) measure() {
 	usage, err := s.fs.GetDiskUsage(s.dir)
 	known := err == nil
-	avail := int64(-1)
+	avail, total := int64(-1), int64(-1)
 	if known {
-		avail = int64(min(usage.AvailBytes, 1<<62))
+		avail, total = int64(min(usage.AvailBytes, 1<<62)), int64(min(usage.TotalBytes, 1<<62))
 	}
 	s.avail.Store(avail)
+	s.total.Store(total)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"starling/store/version"
 )
@@ -42,6 +43,8 @@ type Store struct {
 	horizon horizon
 	counts  counts
 
+	syncWaits prometheus.Histogram
+
 	serving  atomic.Bool // Open is through
 	unsynced atomic.Bool // the log has writes that Interval has yet to sync
 
@@ -65,7 +68,7 @@ func Open(o Options) (*Store, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Store{
 		opts: o, log: o.Logger, gate: newGate(), cancel: cancel,
-		recent: newRecent(), hints: newHints(o), space: newSpace(o, ctx.Done()), losses: newLosses(),
+		recent: newRecent(), hints: newHints(o), space: newSpace(o, ctx.Done()), losses: newLosses(), syncWaits: newSyncWaits(),
 	}
 	s.actors = actors{
 		rand: o.Rand, reserve: s.reserve, minted: func() { s.counts.actors.Add(1) },

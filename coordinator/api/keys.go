@@ -59,7 +59,7 @@ func (s *Server) valueHandler(o op, admit func(*keyRequest) *problem, carryOut f
 				s.admission.leave(q.reserved)
 			}
 			if mine {
-				s.metrics.observe(o, q.label, q.status, time.Since(q.start))
+				s.metrics.observe(o, q.label, q.status, time.Since(q.start), r.Header)
 			}
 		}()
 		defer func() {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/http"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -67,13 +68,19 @@ var refusalNames = [refusals]string{"requests", "bytes", "connections"}
 type metrics struct {
 	requests  *prometheus.CounterVec
 	handles   [ops][labels][maxStatus - minStatus]atomic.Pointer[prometheus.Counter]
-	durations [ops]prometheus.Observer
+	durations [ops]histogram
 	refused   [refusals]prometheus.Counter
 	overdue   prometheus.Counter
 	panics    prometheus.Counter
 	siblings  prometheus.Histogram
 	// batched counts the operations of batches; see countBatched.
 	batched *prometheus.CounterVec
+}
+
+// histogram is what the handles of a histogram are.
+type histogram interface {
+	prometheus.Observer
+	prometheus.ExemplarObserver
 }
 
 // Statuses outside these bounds are counted as 500.
@@ -92,7 +99,8 @@ func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 		}),
 		siblings: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "starling_http_siblings_per_read", Help: "Live siblings that a read found, 0 for an absent key.",
-			Buckets: []float64{0, 1, 2, 3, 5, 10, 20, 50, 100},
+			Buckets:                     []float64{0, 1, 2, 3, 5, 10, 20, 50, 100},
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
 		}),
 	}
 	m.batched = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -104,7 +112,7 @@ func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
 	}, []string{"op"})
 	for o := range ops {
-		m.durations[o] = durations.WithLabelValues(o.String())
+		m.durations[o] = durations.WithLabelValues(o.String()).(histogram)
 	}
 	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "starling_http_refused_total", Help: "Key requests and connections refused because a bound was reached.",
@@ -123,6 +131,9 @@ func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 		gauge("starling_http_inflight_requests", "Key requests being served.", &s.admission.requests),
 		gauge("starling_http_inflight_bytes", "Bytes of values being read, held for a write, or answered.", &s.admission.bytes),
 		gauge("starling_http_connections", "Open connections.", &s.connections),
+		bound("starling_http_inflight_requests_limit", "Most key requests that are served at once; more are refused.", int64(s.opts.MaxInflight)),
+		bound("starling_http_inflight_limit_bytes", "Most bytes of values that the requests being served may hold; more are refused.", s.opts.MaxInflightBytes),
+		bound("starling_http_connections_limit", "Most connections that are open at once; more are refused.", int64(s.opts.MaxConnections)),
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
@@ -131,8 +142,16 @@ func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 	return m, nil
 }
 
-// observe counts one request that was answered with status.
-func (m *metrics) observe(o op, label, status int, took time.Duration) {
+// bound is a gauge of a bound, for what is bounded to be compared with.
+func bound(name, help string, limit int64) prometheus.Collector {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+	g.Set(float64(limit))
+	return g
+}
+
+// observe counts one request that was answered with status. h has the headers of the
+// request: its trace, if it bears one, becomes the exemplar of its duration.
+func (m *metrics) observe(o op, label, status int, took time.Duration, h http.Header) {
 	if status < minStatus || status >= maxStatus {
 		status = 500
 	}
@@ -144,5 +163,26 @@ func (m *metrics) observe(o op, label, status int, took time.Duration) {
 		handle.Store(c)
 	}
 	(*c).Inc()
+	if id := traceID(h); id != "" {
+		m.durations[o].ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": id})
+		return
+	}
 	m.durations[o].Observe(took.Seconds())
+}
+
+// traceID is the trace of a W3C traceparent header (version-trace-parent-flags), ""
+// where there is none, or what is there is not one.
+func traceID(h http.Header) string {
+	const versionEnd, traceEnd, length = 2, 35, 55
+	given := h["Traceparent"]
+	if len(given) != 1 || len(given[0]) != length || given[0][versionEnd] != '-' || given[0][traceEnd] != '-' {
+		return ""
+	}
+	id := given[0][versionEnd+1 : traceEnd]
+	for i := range len(id) {
+		if c := id[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return ""
+		}
+	}
+	return id
 }

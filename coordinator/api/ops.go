@@ -55,7 +55,7 @@ func (s *Server) health(w http.ResponseWriter, status string, err error, k *kind
 }
 
 func (s *Server) getMetrics() adminHandler {
-	h := promhttp.HandlerFor(s.opts.Gatherer, promhttp.HandlerOpts{})
+	h := promhttp.HandlerFor(s.opts.Gatherer, promhttp.HandlerOpts{EnableOpenMetrics: true})
 	return func(w http.ResponseWriter, r *http.Request) *problem {
 		h.ServeHTTP(w, r)
 		return nil

@@ -117,7 +117,7 @@ func (s *Server) giveUp(q *keyRequest) {
 	p := &problem{kind: &kindDeadline, maybeApplied: &write,
 		detail: "The deadline passed and this node's part of the work has not ended." + outcome(write, write)}
 	s.metrics.overdue.Inc()
-	s.metrics.observe(q.op, q.label, p.kind.status, time.Since(q.start))
+	s.metrics.observe(q.op, q.label, p.kind.status, time.Since(q.start), q.r.Header)
 	conn := q.conn()
 	_ = conn.SetWriteDeadline(time.Now().Add(overdueWrite))
 	_, _ = conn.Write(p.raw(q.r.Method)) // the caller may have gone

@@ -125,7 +125,7 @@ func (s *Server) administer(h adminHandler, check func(query string) *problem) h
 	return func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		rec := &recorder{ResponseWriter: w}
-		defer func() { s.metrics.observe(opAdmin, labelNone, rec.status, time.Since(start)) }()
+		defer func() { s.metrics.observe(opAdmin, labelNone, rec.status, time.Since(start), r.Header) }()
 		defer func() {
 			if v := recover(); v != nil {
 				s.panicked(rec, r, v, true)

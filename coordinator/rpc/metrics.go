@@ -57,6 +57,41 @@ func newRequestCounters(reg prometheus.Registerer) (client, server *requestCount
 	return client, server, nil
 }
 
+// byteCounters count the bytes of requests and replies, for every method.
+type byteCounters [methods]struct{ in, out prometheus.Counter }
+
+// received and sent count one message without its frame's header.
+func (c *byteCounters) received(m method, bytes int) { c[m].in.Add(float64(bytes)) }
+func (c *byteCounters) sent(m method, bytes int)     { c[m].out.Add(float64(bytes)) }
+
+// newByteCounters registers the counters; reg may be nil.
+func newByteCounters(reg prometheus.Registerer) (*byteCounters, error) {
+	vec := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "starling_rpc_message_bytes_total",
+		Help: "Bytes of requests and replies between nodes, errors left out, by method: in is what this node received, out what it sent."},
+		[]string{"method", "direction"})
+	if reg != nil {
+		if err := reg.Register(vec); err != nil {
+			return nil, err
+		}
+	}
+	c := &byteCounters{}
+	for m := range methods {
+		c[m].in, c[m].out = vec.WithLabelValues(m.String(), "in"), vec.WithLabelValues(m.String(), "out")
+	}
+	return c, nil
+}
+
+// serveCounted is serve, and counts the bytes.
+func (t *Transport) serveCounted(ctx context.Context, number uint8, payload []byte, reply *wire.Buffer) error {
+	m := known(number)
+	t.bytes.received(m, len(payload))
+	err := t.serve(ctx, number, payload, reply)
+	if err == nil {
+		t.bytes.sent(m, len(reply.B)-wire.HeaderBytes)
+	}
+	return err
+}
+
 // clientResult classifies the outcome of a call.
 func clientResult(err error) result {
 	var remote *RemoteError

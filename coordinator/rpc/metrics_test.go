@@ -8,6 +8,7 @@ import (
 
 	"starling/coordinator"
 	"starling/ring"
+	"starling/store/object"
 )
 
 func TestMetrics(t *testing.T) {
@@ -24,7 +25,7 @@ func TestMetrics(t *testing.T) {
 	}).services())
 	c.serve(tr, listen(t, "127.0.0.1:0"))
 	for range 3 {
-		_, err := tr.Read(short(t), nodeB, coordinator.ReadRequest{})
+		_, err := tr.Read(short(t), nodeB, coordinator.ReadRequest{Ref: object.Ref{Bucket: "b", Key: "k"}})
 		wantErr(t, err, nil)
 	}
 	_, err := tr.Forward(short(t), nodeB, testForward())
@@ -32,7 +33,8 @@ func TestMetrics(t *testing.T) {
 	_, err = tr.Confirm(short(t), ring.NodeID{0xdd}, nil)
 	wantErr(t, err, coordinator.ErrUnreachable)
 	got := gather(t, reg)
-	for ctx := short(t); got["starling_rpc_frames_total direction=out"] < 8 && ctx.Err() == nil; {
+	const bytes = "starling_rpc_bytes_total direction="
+	for ctx := short(t); (got["starling_rpc_frames_total direction=out"] < 8 || got[bytes+"out"] < got[bytes+"in"]) && ctx.Err() == nil; {
 		got = gather(t, reg) // a flush is counted after it was written
 	}
 	for name, want := range map[string]float64{
@@ -53,8 +55,14 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s = %v, %v; want %v", name, v, ok, want)
 		}
 	}
-	if in, out := got["starling_rpc_bytes_total direction=in"], got["starling_rpc_bytes_total direction=out"]; in == 0 || in != out {
+	if in, out := got[bytes+"in"], got[bytes+"out"]; in == 0 || in != out {
 		t.Errorf("%v bytes in, %v out", in, out)
+	}
+	for _, method := range []string{"read", "forward"} { // a node that calls itself receives all that it sends
+		in := got["starling_rpc_message_bytes_total direction=in method="+method]
+		if out := got["starling_rpc_message_bytes_total direction=out method="+method]; in == 0 || in != out {
+			t.Errorf("%s: %v bytes in, %v out", method, in, out)
+		}
 	}
 	if _, err := New(o); err == nil {
 		t.Error("a second transport in the same registry")

@@ -64,6 +64,7 @@ type Transport struct {
 	server   *wire.Server
 	called   *requestCounters
 	served   *requestCounters
+	bytes    *byteCounters
 }
 
 var (
@@ -95,12 +96,15 @@ func New(o Options) (*Transport, error) {
 	if t.called, t.served, err = newRequestCounters(o.Metrics); err != nil {
 		return nil, fmt.Errorf("rpc: metrics: %w", err)
 	}
+	if t.bytes, err = newByteCounters(o.Metrics); err != nil {
+		return nil, fmt.Errorf("rpc: metrics: %w", err)
+	}
 	w := t.wireOptions(counted)
 	if t.pool, err = wire.NewPool(w); err != nil {
 		return nil, err
 	}
 	t.server, err = wire.NewServer(wire.ServerOptions{
-		Options: w, Handle: t.serve, EncodeError: appendError,
+		Options: w, Handle: t.serveCounted, EncodeError: appendError,
 		Done: func(m uint8, err error) { t.served.count(known(m), serverResult(err)) },
 	})
 	return t, err
@@ -227,10 +231,12 @@ func call[Q, A any](ctx context.Context, t *Transport, to target, m method,
 	}
 	b := wire.NewBuffer(0)
 	put(b, req)
+	t.bytes.sent(m, len(b.B)-wire.HeaderBytes)
 	payload, err := conn.Call(ctx, uint8(m), b)
 	if err != nil {
 		return a, outcome(ctx, to, err)
 	}
+	t.bytes.received(m, len(payload))
 	if a, err = decode(payload); err != nil {
 		return a, fmt.Errorf("%w: reply of %s to %s: %w", coordinator.ErrUnknown, to.addr, m, err)
 	}

@@ -15,9 +15,9 @@ usage: cluster.sh VERB
 
   up [N]      start n1 to nN (default 5, at most 9) and every node that was
               added, wait until all are ready, print the endpoints
-  down        stop every node
+  down        stop every node, and Prometheus
   status      processes, then what the cluster says
-  endpoints   one HTTP endpoint a line
+  endpoints   one HTTP endpoint a line; Prometheus, if it runs, on standard error
   kill I      SIGKILL node I
   stop I      SIGTERM node I and wait for its exit
   start I     start node I with its data, wait until it is ready; a node
@@ -37,6 +37,9 @@ Node I serves HTTP on base + 10*I, RPC one above, gossip two above; base is
 4700 or STARLING_PORT_BASE. Data and logs lie under .starling/ in the
 repository, or in STARLING_HOME. Other STARLING_ settings in the environment
 reach the nodes that this call starts.
+
+With MONITORING=1 in the environment up also starts Prometheus on the nodes, at
+base + 99, with the rules of deploy/monitoring, if it is installed.
 TEXT
 }
 
@@ -52,7 +55,7 @@ readonly root binary=$root/bin/starling base=${STARLING_PORT_BASE:-4700}
 case $base in
 '' | *[!0-9]*) fail "STARLING_PORT_BASE is \"$base\": want a port number" ;;
 esac
-readonly max_base=$((65535 - 10 * max_nodes - 2))
+readonly max_base=$((65535 - 99))
 if [ "$base" -lt 1 ] || [ "$base" -gt $max_base ]; then
   fail "STARLING_PORT_BASE is $base: want 1 to $max_base"
 fi
@@ -63,11 +66,13 @@ case $parent in
 /*) ;;
 *) parent=$PWD/$parent ;;
 esac
-readonly home=$parent/.starling
+readonly home=$parent/.starling monitoring=$parent/.starling/monitoring
 
 node_dir() { printf '%s/n%s' "$home" "$1"; }
 http_port() { printf '%s' $((base + 10 * $1)); }
 rpc_port() { printf '%s' $((base + 10 * $1 + 1)); }
+monitoring_port() { printf '%s' $((base + 99)); }
+monitoring_url() { printf 'http://127.0.0.1:%s' "$(monitoring_port)"; }
 gossip_port() { printf '%s' $((base + 10 * $1 + 2)); }
 endpoint() { printf 'http://127.0.0.1:%s' "$(http_port "$1")"; }
 
@@ -322,6 +327,84 @@ await_settled() { # I...
   done
 }
 
+# --- monitoring --------------------------------------------------------------
+
+# monitoring_pid prints the id of the Prometheus of this cluster; fails when it
+# does not run.
+monitoring_pid() {
+  local pid
+  [ -f "$monitoring/pid" ] || return 1
+  pid=$(cat "$monitoring/pid")
+  case $pid in
+  '' | *[!0-9]*) return 1 ;;
+  esac
+  kill -0 "$pid" 2>/dev/null || return 1
+  case "$(command_line "$pid") " in
+  *"--storage.tsdb.path=$monitoring/data "*) printf '%s' "$pid" ;;
+  *) return 1 ;;
+  esac
+}
+
+# monitor starts Prometheus on all members, or tells the one that runs of them.
+monitor() {
+  local end=$((SECONDS + 20)) pid
+  if ! command -v prometheus >/dev/null; then
+    say "MONITORING=1: prometheus is not installed here, so it is not started (Debian: apt-get install prometheus)" >&2
+    return
+  fi
+  mkdir -p "$monitoring/data"
+  sed 's/15s$/5s/' "$root/deploy/monitoring/prometheus.yml" >"$monitoring/prometheus.yml"
+  cp "$root/deploy/monitoring/rules.yml" "$monitoring/rules.yml"
+  tell_monitoring
+  if monitoring_pid >/dev/null; then return; fi
+  if listening "$(monitoring_port)"; then
+    fail "prometheus needs port $(monitoring_port), which $(port_owner "$(monitoring_port)") has. End it, or choose other ports with STARLING_PORT_BASE."
+  fi
+  (
+    trap '' HUP
+    set -m
+    prometheus --config.file="$monitoring/prometheus.yml" --web.listen-address="127.0.0.1:$(monitoring_port)" \
+      --storage.tsdb.path="$monitoring/data" </dev/null >>"$monitoring/log" 2>&1 &
+    printf '%s\n' $! >"$monitoring/pid"
+  )
+  pid=$(cat "$monitoring/pid")
+  until listening "$(monitoring_port)"; do
+    if ! kill -0 "$pid" 2>/dev/null || [ $SECONDS -ge $end ]; then
+      tail -n 5 "$monitoring/log" >&2
+      fail "prometheus does not serve: see $monitoring/log"
+    fi
+    sleep 0.1
+  done
+}
+
+# tell_monitoring writes the members down for Prometheus, which sees the change.
+tell_monitoring() {
+  local i
+  [ -d "$monitoring" ] || return 0
+  for i in $(members); do
+    printf -- '- targets: ["127.0.0.1:%s"]\n  labels: {cluster: local, instance: n%s}\n' "$(http_port "$i")" "$i"
+  done >"$monitoring/nodes.new"
+  mv "$monitoring/nodes.new" "$monitoring/nodes.yml"
+}
+
+# end_monitoring stops Prometheus.
+end_monitoring() {
+  local end=$((SECONDS + stop_seconds)) pid
+  if pid=$(monitoring_pid); then
+    kill -TERM "$pid" 2>/dev/null || true
+    while monitoring_pid >/dev/null; do
+      [ $SECONDS -lt $end ] || fail "prometheus (process $pid) does not end"
+      sleep 0.1
+    done
+  fi
+  rm -f "$monitoring/pid"
+}
+
+# show_monitoring prints where Prometheus answers, if it runs.
+show_monitoring() {
+  if monitoring_pid >/dev/null; then say "prometheus $(monitoring_url)"; fi
+}
+
 # --- verbs -------------------------------------------------------------------
 
 up() { # N
@@ -343,11 +426,13 @@ up() { # N
   await_ready $all
   # shellcheck disable=SC2086
   await_settled $all
+  if [ "${MONITORING:-}" = 1 ]; then monitor; fi
   endpoints
 }
 
 down() {
   local left
+  end_monitoring
   left=$(running)
   [ -n "$left" ] || return 0
   local i
@@ -411,6 +496,7 @@ leave() { # I
   await_left "$1" || fail "n$1 has not left; see status, and logs $1"
   rm -rf "$dir/data.left"
   mv "$dir/data" "$dir/data.left"
+  tell_monitoring
 }
 
 # await_left waits a little for has_left: a node ends its API before it is removed.
@@ -465,6 +551,7 @@ add() {
   [ $next -le $max_nodes ] || fail "there are $max_nodes nodes already"
   # shellcheck disable=SC2086
   launch $next $before
+  tell_monitoring
   await_ready $next
   endpoint $next
   say
@@ -476,6 +563,7 @@ endpoints() {
     endpoint "$i"
     say
   done
+  show_monitoring >&2 # no endpoint of the cluster, for who reads them in a script
 }
 
 # endpoint_flags names the nodes that run to the command line.
@@ -493,6 +581,7 @@ status() {
       say "n$i not running"
     fi
   done
+  show_monitoring
   [ -n "$(running)" ] || fail "no node runs: see up"
   # shellcheck disable=SC2046
   "$binary" status $(endpoint_flags)
@@ -514,6 +603,7 @@ wipe() { # [I]
   fi
   down
   for i in $(seq 1 $max_nodes); do rm -rf "$(node_dir "$i")"; done
+  rm -rf "$monitoring"
   rmdir "$home" 2>/dev/null || true
 }
 

@@ -2,14 +2,14 @@ package arrows
 
 import (
 	"fmt"
-	"go/ast"
-	"go/token"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"starling/cmd/internal/monitoring"
 )
 
 var (
@@ -26,7 +26,7 @@ var (
 func pages(t *testing.T) []string {
 	t.Helper()
 	var out []string
-	for _, pattern := range []string{"*.md", "docs/*.md", "deploy/*/*.md"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md", "deploy/*/*.md"} {
 		found, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil {
 			t.Fatal(err)
@@ -110,11 +110,11 @@ func checkTargets(page, text, makefile string) []string {
 	return bad
 }
 
-// checkMetrics says which metrics of a page no Go file has.
-func checkMetrics(page, text string, has func(quoted string) bool) []string {
+// checkMetrics says which metrics of a page the catalogue does not have.
+func checkMetrics(page, text string, has func(name string) bool) []string {
 	var bad []string
 	for _, m := range metric.FindAllStringSubmatch(text, -1) {
-		if !has(`"` + m[1] + `"`) {
+		if !has(m[1]) {
 			bad = append(bad, fmt.Sprintf("%s: there is no metric %s", page, m[1]))
 		}
 	}
@@ -122,19 +122,10 @@ func checkMetrics(page, text string, has func(quoted string) bool) []string {
 }
 
 func TestDocumentedMetrics(t *testing.T) {
-	var names []string
-	for _, s := range sources(t) {
-		if s.test {
-			continue
-		}
-		ast.Inspect(s.file, func(n ast.Node) bool {
-			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
-				names = append(names, lit.Value)
-			}
-			return true
-		})
+	has := func(name string) bool {
+		m, ok := monitoring.Lookup(name)
+		return ok && m.Name == name
 	}
-	has := func(quoted string) bool { return slices.Contains(names, quoted) }
 	for _, page := range pages(t) {
 		for _, bad := range checkMetrics(page, read(t, page), has) {
 			t.Error(bad)

@@ -50,6 +50,9 @@ var rules = map[string]rule{
 	"cmd/internal/node":                  {may: []string{"ring", "gossip/*", "store/*", "coordinator/*", "antientropy/*", "config"}},
 	"cmd/internal/sim":                   {may: []string{"ring", "gossip/*", "store/*", "coordinator/*", "antientropy/*", "config", "client", "cmd/internal/*"}},
 	"cmd/starling":                       {may: []string{"cmd/internal/*", "config", "client"}},
+
+	"cmd/internal/monitoring":        {},
+	"cmd/internal/monitoring/render": {may: []string{"cmd/internal/monitoring"}},
 }
 
 // owners are the packages that may import a library, the longest matching
@@ -62,6 +65,7 @@ var owners = map[string][]string{
 	"github.com/spf13/pflag":               {"config", "cmd/starling"},
 	"github.com/spf13/cobra":               {"cmd/starling"},
 	"github.com/go-chi/chi":                {"coordinator/api"},
+	"github.com/prometheus/prometheus":     {"cmd/internal/monitoring"}, // and of it only the tests
 }
 
 // pureLibraries are those of pure functions.

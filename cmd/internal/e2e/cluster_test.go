@@ -93,7 +93,7 @@ func freeBase(t *testing.T) int {
 }
 
 func portsFree(base int) bool {
-	for i := 10; i <= 92; i++ {
+	for i := 10; i <= 99; i++ { // those of nine nodes, and of what watches them
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", base+i))
 		if err != nil {
 			return false

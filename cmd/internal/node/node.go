@@ -156,7 +156,7 @@ func (n *Node) assemble() (err error) {
 		ShutdownGrace: n.cfg.ShutdownGrace, DrainDelay: n.cfg.DrainDelay,
 		Now: now, Logger: n.log, Metrics: n.registry, Gatherer: n.registry,
 	})
-	return err
+	return errors.Join(err, n.registry.Register(collector{n}))
 }
 
 // HTTPAddr and RPCAddr are the addresses that the node listens on.

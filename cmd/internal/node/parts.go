@@ -3,9 +3,6 @@ package node
 import (
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-
 	"starling/coordinator/rpc"
 	"starling/ring"
 	"starling/store"
@@ -62,22 +59,6 @@ func (n *Node) peerName(id ring.NodeID) string {
 		}
 	}
 	return id.String()
-}
-
-// newRegistry has the process's own metrics.
-func newRegistry(version string) (*prometheus.Registry, error) {
-	reg := prometheus.NewRegistry()
-	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "starling_build_info",
-		Help: "Always 1; the label says which release runs.", ConstLabels: prometheus.Labels{"version": version}})
-	build.Set(1)
-	for _, c := range []prometheus.Collector{
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), build,
-	} {
-		if err := reg.Register(c); err != nil {
-			return nil, err
-		}
-	}
-	return reg, nil
 }
 
 // clock is the wall clock, moved by a test's offset.

@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -31,8 +32,9 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 	m.refusedClient, m.refusedServer = refused.WithLabelValues("client"), refused.WithLabelValues("server")
 	m.perWrite = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Namespace: "starling", Subsystem: "rpc", Name: "frames_per_write",
-		Help:    "Frames that one flush wrote together.",
-		Buckets: []float64{1, 2, 4, 8, 16, 32, 64, 128},
+		Help:                        "Frames that one flush wrote together.",
+		Buckets:                     []float64{1, 2, 4, 8, 16, 32, 64, 128},
+		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
 	})
 	m.dialFailures = prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: "starling", Subsystem: "rpc", Name: "dial_failures_total",
