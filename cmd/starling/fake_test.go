@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -66,6 +67,7 @@ func golden(t *testing.T, name, got string) {
 type fakeNode struct {
 	*httptest.Server
 	docs   map[string]any
+	mu     sync.Mutex // guards last and body while nodes are asked at once
 	last   *http.Request
 	body   []byte
 	answer func(w http.ResponseWriter) // for the keys; nil: 204 or the value
@@ -81,8 +83,10 @@ func newFakeNode(t *testing.T) *fakeNode {
 }
 
 func (f *fakeNode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	f.last = r
-	f.body, _ = io.ReadAll(r.Body)
+	body, _ := io.ReadAll(r.Body)
+	f.mu.Lock()
+	f.last, f.body = r, body
+	f.mu.Unlock()
 	if doc, ok := f.docs[r.URL.EscapedPath()]; ok {
 		if made, ok := doc.(func(*http.Request) any); ok {
 			doc = made(r)

@@ -34,7 +34,7 @@ type share struct {
 }
 
 // tag is what a counter remembers of an operation's ID, which is drawn at random
-// or is a digest: the first half. That two of [MaxRecent] operations have one tag,
+// or is a digest: both halves in one. That two of [MaxRecent] operations have one tag,
 // so that one of them is not counted, happens once in 10^11 counters that are full.
 type tag uint64
 
@@ -43,7 +43,7 @@ func tagOf(op object.OpID) tag {
 	if op.IsZero() {
 		return 0
 	}
-	return tag(max(1, binary.BigEndian.Uint64(op[:8])))
+	return tag(max(1, binary.BigEndian.Uint64(op[:8])^binary.BigEndian.Uint64(op[8:])))
 }
 
 // increment is one operation of a share.
