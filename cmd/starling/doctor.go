@@ -55,7 +55,7 @@ type patient struct {
 func newDoctorCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "doctor",
-		Short: "Look for what will make trouble: clocks, settings, versions, network, disks",
+		Short: "Look for what will cause trouble: clocks, settings, versions, network, disks",
 		Long: `Ask every member about itself and about its ways to the others, and say what is
 wrong or will be. The checks:
 
