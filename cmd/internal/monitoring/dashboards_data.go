@@ -93,7 +93,7 @@ func storage() Dashboard {
 			}},
 			{"Are reads cheap?", []Panel{
 				graph("Blocks found in the cache", "percentunit", "Low, with a disk that is busy: more cache_bytes help.",
-					Query{Expr: `instance:starling_store_block_cache_hits:ratio_rate5m{@}`, Legend: "{{instance}}"}),
+					Query{Expr: `instance:starling_store_block_cache_hits:ratio_rate5m{@}`, Legend: "{{instance}}", Rare: "no block was read, as all is in memtables"}),
 				graph("Memory of the store", "bytes", "Cached blocks and memtables, which share cache_bytes.",
 					Query{Expr: `starling_store_block_cache_bytes{@}`, Legend: "{{instance}} blocks"}, Query{Expr: `starling_store_memtable_bytes{@}`, Legend: "{{instance}} memtables"}),
 				graph("Tables a read may visit", "short", "Read amplification: levels, and sublevels of level 0, that hold something.",

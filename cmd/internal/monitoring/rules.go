@@ -53,7 +53,8 @@ func Records() []Record {
 			Expr: `histogram_quantile(0.99, sum by (cluster, instance, le) (rate(starling_store_sync_wait_seconds_bucket[5m])))`},
 		{Name: "instance:starling_store_block_cache_hits:ratio_rate5m",
 			Expr: `sum by (cluster, instance) (rate(starling_store_block_cache_hits_total[5m]))
-/ (sum by (cluster, instance) (rate(starling_store_block_cache_hits_total[5m])) + sum by (cluster, instance) (rate(starling_store_block_cache_misses_total[5m])))`},
+/ (sum by (cluster, instance) (rate(starling_store_block_cache_hits_total[5m])) + sum by (cluster, instance) (rate(starling_store_block_cache_misses_total[5m])))`,
+			Rare: "no block was read, as all is in memtables"},
 		{Name: "instance:starling_store_disk_free:ratio",
 			Expr: `(starling_store_disk_free_bytes - starling_store_disk_floor_bytes) / (starling_store_disk_total_bytes > 0)`},
 		{Name: "instance:starling_process_cpu:rate5m",
