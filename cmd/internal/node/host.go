@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"runtime"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -19,14 +18,7 @@ type host struct{ n *Node }
 // in its map, which is not shown.
 func (h host) Report() api.HostReport {
 	r := api.HostReport{
-		Version: h.n.version, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0), Started: h.n.started,
-	}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				r.Revision = s.Value
-			}
-		}
+		Version: h.n.version, Revision: revision(), Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0), Started: h.n.started,
 	}
 	for _, s := range h.n.cfg.Settings() {
 		r.Settings = append(r.Settings, api.HostSetting{Name: s.Name, Value: s.Value, Source: s.Source})

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"runtime"
 	"runtime/debug"
 
@@ -16,7 +17,7 @@ func newRegistry(version string) (*prometheus.Registry, error) {
 	reg := prometheus.NewRegistry()
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "starling_build_info",
 		Help:        "Always 1; the labels say which release runs, of which commit, built with which Go.",
-		ConstLabels: prometheus.Labels{"version": version, "revision": revision(), "goversion": runtime.Version()}})
+		ConstLabels: prometheus.Labels{"version": version, "revision": cmp.Or(revision(), "unknown"), "goversion": runtime.Version()}})
 	build.Set(1)
 	for _, c := range []prometheus.Collector{
 		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(collectors.MetricsScheduler, collectors.MetricsGC)),
@@ -29,8 +30,8 @@ func newRegistry(version string) (*prometheus.Registry, error) {
 	return reg, nil
 }
 
-// revision is the commit that the program was built from, "unknown" where the
-// build does not say.
+// revision is the commit that the program was built from, empty where the build
+// does not say.
 func revision() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
@@ -39,7 +40,7 @@ func revision() string {
 			}
 		}
 	}
-	return "unknown"
+	return ""
 }
 
 // How the owners of a partition are, by this node's view of who is alive.
