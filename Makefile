@@ -21,16 +21,16 @@ build: ## bin/starling, one static binary
 .PHONY: test
 test: ## the whole test suite, with the race detector where there is a C compiler
 	@if command -v $(firstword $(shell $(GO) env CC)) >/dev/null; then \
-		echo "CGO_ENABLED=1 $(GO) test -race -timeout 15m $(TESTFLAGS) ./..."; \
-		CGO_ENABLED=1 $(GO) test -race -timeout 15m $(TESTFLAGS) ./...; \
+		echo "CGO_ENABLED=1 $(GO) test -race -timeout 20m $(TESTFLAGS) ./..."; \
+		CGO_ENABLED=1 $(GO) test -race -timeout 20m $(TESTFLAGS) ./...; \
 	else \
 		echo "no C compiler: testing without the race detector"; \
-		$(GO) test -timeout 15m $(TESTFLAGS) ./...; \
+		$(GO) test -timeout 20m $(TESTFLAGS) ./...; \
 	fi
 
 .PHONY: race
 race: ## the test suite with the race detector; fails where it cannot run
-	CGO_ENABLED=1 $(GO) test -race -timeout 15m $(TESTFLAGS) ./...
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m $(TESTFLAGS) ./...
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck, and shellcheck where it is installed
@@ -88,7 +88,7 @@ monitoring: ## render deploy/monitoring, docs/metrics.md and docs/runbooks anew
 
 .PHONY: cover
 cover: ## test coverage per function, coverage.out for go tool cover
-	$(GO) test -timeout 15m -coverpkg=./... -coverprofile=coverage.out $(TESTFLAGS) ./...
+	$(GO) test -timeout 20m -coverpkg=./... -coverprofile=coverage.out $(TESTFLAGS) ./...
 	$(GO) tool cover -func=coverage.out | tail -n 1
 
 .PHONY: clean
