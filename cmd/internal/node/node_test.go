@@ -178,9 +178,12 @@ func TestRestartKeepsIdentityUnderANewAddress(t *testing.T) {
 	moved := launch(t, dir, "n4", "STARLING_JOIN="+nodes[0].RPCAddr())
 	eventually(t, "n4 to be active", moved.ready)
 	id, owned := moved.id, moved.coord.View().OwnedBy(moved.id)
-	if code, body := moved.request("PUT", "/v1/buckets/b/keys/k?consistency=all", "v"); code != 204 {
-		t.Fatalf("PUT: %d %s", code, body)
-	}
+	// Those who gave partitions to it part with them one after the other, and a put
+	// that meets each of these changes may be refused, to be repeated.
+	eventually(t, "a put at all through n4", func() bool {
+		code, _ := moved.request("PUT", "/v1/buckets/b/keys/k?consistency=all", "v")
+		return code == 204
+	})
 	moved.shut()
 	back := launch(t, dir, "n4", "STARLING_JOIN="+nodes[0].RPCAddr())
 	eventually(t, "n4 to be ready again", back.ready)
