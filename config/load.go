@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
+
+	"starling/config/nearest"
 )
 
 const (
@@ -126,7 +128,7 @@ func fromEnv(vars map[string]string) (layer, Problems) {
 			out[name] = given{vars[env], "env " + env}
 		case !slices.Contains(elsewhere, env):
 			names := append(slices.Collect(maps.Keys(known)), elsewhere...)
-			problems = append(problems, Problem{Setting: env, Source: "env " + env, Nearest: nearest(env, names)})
+			problems = append(problems, Problem{Setting: env, Source: "env " + env, Nearest: nearest.Name(env, names)})
 		}
 	}
 	return out, problems
@@ -177,7 +179,7 @@ func fromFile(path, namedBy string) (layer, Problems) {
 		if slices.Contains(names, key) {
 			out[key] = given{values[key], source}
 		} else {
-			problems = append(problems, Problem{Setting: key, Source: source, Nearest: nearest(key, names)})
+			problems = append(problems, Problem{Setting: key, Source: source, Nearest: nearest.Name(key, names)})
 		}
 	}
 	return out, problems

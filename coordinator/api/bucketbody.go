@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"starling/config/nearest"
 	"starling/coordinator"
 	"starling/store/bucket"
 )
@@ -84,7 +85,7 @@ func (c *propertyScope) read(d *json.Decoder, p *bucket.Properties, given []bool
 	i := slices.IndexFunc(propertySpecs, func(s propertySpec) bool { return s.name == name })
 	switch {
 	case i < 0:
-		return badBody(fmt.Sprintf("There is no property %q: the nearest is %q; allowed are %s.", clip(name), nearest(strings.ToLower(clip(name)), propertyNames()), strings.Join(propertyNames(), ", ")))
+		return badBody(fmt.Sprintf("There is no property %q: the nearest is %q; allowed are %s.", clip(name), nearest.Name(strings.ToLower(clip(name)), propertyNames()), strings.Join(propertyNames(), ", ")))
 	case given[i]:
 		return badBody(fmt.Sprintf("The property %q is given twice.", name))
 	}
@@ -178,31 +179,4 @@ func setBucketTTL(_ *propertyScope, p *bucket.Properties, value json.RawMessage)
 	}
 	p.TTL = d
 	return nil
-}
-
-// nearest is the name with the least edit distance to s, the first of equals.
-func nearest(s string, names []string) string {
-	return slices.MinFunc(names, func(a, b string) int { return distance(s, a) - distance(s, b) })
-}
-
-// distance is Levenshtein's: the insertions, deletions and substitutions of
-// bytes that turn a into b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			substitute := diagonal
-			if a[i] != b[j] {
-				substitute++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(substitute, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

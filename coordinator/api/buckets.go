@@ -194,26 +194,9 @@ func (s *Server) changeBucket(r *http.Request, name string, change func(was buck
 			"The bucket %s has conflicts=%s, and what was written to it cannot be read as %s: drop the bucket first, or take another. Nothing changed.",
 			name, mode.from, mode.to)}
 	case err != nil:
-		return known, nil, s.bucketProblem(err)
+		return known, nil, s.changeProblem(err, "a GET of the bucket says so.")
 	}
 	return all.Find(name), nodeNames(s.opts.Cluster.Map(), missing), nil
-}
-
-// bucketProblem tells what err means for a change of a bucket.
-func (s *Server) bucketProblem(err error) *problem {
-	p := s.problemOf(err, false, s.opts.Cluster.Map())
-	if p.kind.status < 500 {
-		return p
-	}
-	row := rowOf(err)
-	maybe := row == nil || row.open
-	p.maybeApplied = &maybe
-	if maybe {
-		p.detail += " The change may have been made: a GET of the bucket says so."
-	} else {
-		p.detail += " Nothing changed."
-	}
-	return p
 }
 
 // propertiesDoc is the JSON of a bucket's properties. What is null is the default

@@ -386,14 +386,6 @@ func TestABucketsDefaults(t *testing.T) {
 	}
 }
 
-func TestNearest(t *testing.T) {
-	for s, want := range map[string]string{"": "r", "conflict": "conflicts", "consistencey": "consistency", "max_value_byte": "max_value_bytes", "tl": "ttl"} {
-		if got := nearest(s, propertyNames()); got != want {
-			t.Errorf("nearest to %q: %q, want %q", s, got, want)
-		}
-	}
-}
-
 func TestDurationText(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		time.Second: "1s", time.Minute: "1m", time.Hour: "1h", 90 * time.Minute: "1h30m", time.Hour + time.Second: "1h0m1s", 1500 * time.Millisecond: "1.5s", 10 * time.Minute: "10m", 100 * time.Hour: "100h",

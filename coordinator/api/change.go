@@ -142,7 +142,7 @@ func (s *Server) change(ctx context.Context, req ChangeRequest, m state.Map) (*p
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), changeTimeout)
 	defer cancel()
 	if err := s.opts.Topology.Change(ctx, req); err != nil {
-		return nil, s.changeProblem(err)
+		return nil, s.changeProblem(err, "/v1/cluster shows the members as they are. To ask again does no harm.")
 	}
 	return plan, nil
 }
@@ -180,8 +180,9 @@ func proposed(req ChangeRequest, m state.Map) topology.Change {
 	}
 }
 
-// changeProblem tells what err means for a change of the members.
-func (s *Server) changeProblem(err error) *problem {
+// changeProblem tells what err means for a change of the cluster map; lookup says
+// how to find out whether it was made.
+func (s *Server) changeProblem(err error, lookup string) *problem {
 	p := s.problemOf(err, false, s.opts.Cluster.Map())
 	if p.kind.status < 500 {
 		return p
@@ -190,7 +191,7 @@ func (s *Server) changeProblem(err error) *problem {
 	maybe := row == nil || row.open
 	p.maybeApplied = &maybe
 	if maybe {
-		p.detail += " The change may have been made: /v1/cluster shows the members as they are. To ask again does no harm."
+		p.detail += " The change may have been made: " + lookup
 	} else {
 		p.detail += " Nothing changed."
 	}

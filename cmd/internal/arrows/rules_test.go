@@ -35,12 +35,13 @@ var rules = map[string]rule{
 	"antientropy":      {may: []string{"ring", "store/object", "store/version", "coordinator/quorum", "coordinator/pace", "antientropy/merkle", "antientropy/purge"}},
 
 	"coordinator/rpc": {may: []string{"coordinator", "coordinator/health", "antientropy", "antientropy/merkle", "store", "gossip/state", "ring", "store/bucket", "store/bucket/resolve", "store/object", "store/version"}},
-	"coordinator/api": {may: []string{"coordinator", "coordinator/api/console", "coordinator/health", "coordinator/hint", "antientropy", "store", "gossip/state", "gossip/topology", "ring", "store/bucket", "store/bucket/resolve", "store/object", "store/version"}},
+	"coordinator/api": {may: []string{"config/nearest", "coordinator", "coordinator/api/console", "coordinator/health", "coordinator/hint", "antientropy", "store", "gossip/state", "gossip/topology", "ring", "store/bucket", "store/bucket/resolve", "store/object", "store/version"}},
 
 	"coordinator/api/console": {},
 
-	"config": {},
-	"client": {},
+	"config":         {may: []string{"config/nearest"}},
+	"config/nearest": {pure: true},
+	"client":         {},
 
 	"cmd/internal/arrows": {},
 	"cmd/internal/e2e":    {},
