@@ -130,6 +130,7 @@ type Coordinator struct {
 	turn        atomic.Uint32 // rotates among equally good peers
 	hedges      hedges
 	draining    atomic.Bool
+	asked       atomic.Uint64 // see Asked
 	pulse       pulse
 	drops       atomic.Uint64 // copies that were dropped, or are being; see readCopy
 	repairs     chan repair

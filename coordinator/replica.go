@@ -11,6 +11,7 @@ import (
 
 // HandleRead answers this node's copy of an object, or what its hints hold.
 func (c *Coordinator) HandleRead(_ context.Context, req ReadRequest) (ReadReply, error) {
+	c.asked.Add(1)
 	pl, err := c.checkPlacement(req.Ref, req.Stamp)
 	if err != nil {
 		return ReadReply{}, err
@@ -27,6 +28,10 @@ func (c *Coordinator) HandleRead(_ context.Context, req ReadRequest) (ReadReply,
 	}
 	return ReadReply{Object: o}, nil
 }
+
+// Asked counts the copies that other coordinators read or wrote here since the
+// start. What they do is mostly for clients, and repairs and hints for the rest.
+func (c *Coordinator) Asked() uint64 { return c.asked.Load() }
 
 // read is what this node holds of a key: its copy where it is a replica, with
 // its hints merged in where they are asked for.
@@ -52,6 +57,7 @@ func (c *Coordinator) HandleReplicate(_ context.Context, req ReplicateRequest) e
 
 // receive is HandleReplicate without the wait for the result to be durable.
 func (c *Coordinator) receive(req ReplicateRequest) (object.Written, error) {
+	c.asked.Add(1)
 	if req.For != (ring.NodeID{}) && req.For != c.opts.Self {
 		return c.takeHint(req)
 	}

@@ -12,6 +12,7 @@ import (
 type admission struct {
 	maxRequests, maxBytes int64
 	requests, bytes       atomic.Int64
+	entered               atomic.Uint64 // requests, since the start
 }
 
 // enter takes a place for a request; whoever gets one must call leave.
@@ -20,6 +21,7 @@ func (a *admission) enter() bool {
 		a.requests.Add(-1)
 		return false
 	}
+	a.entered.Add(1)
 	return true
 }
 
@@ -62,6 +64,9 @@ func (a *admission) overdraw(n int64) bool {
 func (s *Server) Pressure() float64 {
 	return min(1, float64(s.admission.requests.Load())/float64(s.admission.maxRequests))
 }
+
+// Admitted counts the key requests that were let in since the start.
+func (s *Server) Admitted() uint64 { return s.admission.entered.Load() }
 
 // reserve takes bytes for the request's value, until the request ends.
 func (s *Server) reserve(q *keyRequest, n int64) bool {

@@ -60,7 +60,7 @@ func (n *Node) assembleExchange() (err error) {
 	n.exchanger, err = antientropy.NewExchanger(antientropy.ExchangerOptions{
 		Self: n.id, Views: n.coord, Peers: n.transport, Store: n.living(), Applier: applier{n}, Liveness: members{n},
 		Enabled: n.cfg.AntientropyEnabled, Interval: n.cfg.AntientropyInterval, BytesPerSecond: n.cfg.AntientropyBytesPerSecond,
-		Pressure:   func() float64 { return n.api.Pressure() }, // which is made later
+		Pressure:   n.pressure,
 		Tombstones: n.store.Tombstones, Hints: n.hintCount,
 		Blockers: n.blockers,
 		PeerName: n.peerName, Logger: n.log, Metrics: n.registry,

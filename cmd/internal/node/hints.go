@@ -42,7 +42,7 @@ func (d deliveries) Deliver(ctx context.Context, target ring.NodeID, ref object.
 	return busy(d.n.coord.Deliver(ctx, target, ref, o))
 }
 
-func (d deliveries) Pressure() float64 { return d.n.api.Pressure() }
+func (d deliveries) Pressure() float64 { return d.n.pressure() }
 
 // moves is what the drainer needs of a node that leaves.
 type moves struct{ n *Node }

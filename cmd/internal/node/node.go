@@ -17,6 +17,7 @@ import (
 	"starling/coordinator"
 	"starling/coordinator/api"
 	"starling/coordinator/hint"
+	"starling/coordinator/pace"
 	"starling/coordinator/rpc"
 	"starling/gossip"
 	"starling/gossip/state"
@@ -64,6 +65,7 @@ type Node struct {
 	// applyMu makes maps take effect in order; see apply.
 	applyMu  sync.Mutex
 	draining atomic.Bool
+	demand   pace.Demand
 	wounds   *wounds
 	// replaces is the member whose place this node takes when it joins; zero: none.
 	replaces ring.NodeID
@@ -141,7 +143,7 @@ func (n *Node) assemble() (err error) {
 		return err
 	}
 	n.sweeper = &sweeper{rows: n.store, gone: n.coord.Gone, partitions: n.partitions, log: n.log,
-		pressure: func() float64 { return n.api.Pressure() }} // which is made below
+		pressure: n.pressure}
 	if err = n.sweeper.register(n.registry); err != nil {
 		return err
 	}
@@ -157,6 +159,13 @@ func (n *Node) assemble() (err error) {
 		Now: now, Logger: n.log, Metrics: n.registry, Gatherer: n.registry,
 	})
 	return errors.Join(err, n.registry.Register(collector{n}))
+}
+
+// pressure is how busy this node is with requests, its clients' own and what
+// others ask it for theirs: 0 idle, 1 as busy as it may be. It may be asked for
+// once Run has begun.
+func (n *Node) pressure() float64 {
+	return n.demand.Pressure(time.Now(), n.api.Admitted()+n.coord.Asked(), n.api.Pressure())
 }
 
 // HTTPAddr and RPCAddr are the addresses that the node listens on.

@@ -23,9 +23,8 @@ func (d dropper) Drop(partition uint32, stamp uint64) error {
 // assembleTransfer makes what moves partitions: to this node, from it, and out
 // of its store when others keep them.
 func (n *Node) assembleTransfer() (err error) {
-	pressure := func() float64 { return n.api.Pressure() } // which is made later
 	n.source, err = antientropy.NewServer(antientropy.ServerOptions{
-		Self: n.id, Views: n.coord, Store: n.living(), Copies: copies{n.store}, Pressure: pressure,
+		Self: n.id, Views: n.coord, Store: n.living(), Copies: copies{n.store}, Pressure: n.pressure,
 		BytesPerSecond: n.cfg.TransferBytesPerSecond,
 	})
 	if err != nil {
@@ -33,7 +32,7 @@ func (n *Node) assembleTransfer() (err error) {
 	}
 	n.filler, err = antientropy.NewFiller(antientropy.FillerOptions{
 		Self: n.id, Views: n.coord, Peers: n.transport, Replicas: n.transport, Store: n.living(), Copies: copies{n.store},
-		Applier: applier{n}, Membership: members{n}, BytesPerSecond: n.cfg.TransferBytesPerSecond, Pressure: pressure,
+		Applier: applier{n}, Membership: members{n}, BytesPerSecond: n.cfg.TransferBytesPerSecond, Pressure: n.pressure,
 		Prepare: n.healAll, HandOver: func(ctx context.Context, c antientropy.Claim, owners []ring.NodeID) error {
 			return n.parter.HandOver(ctx, c, owners) // which is made later
 		},
@@ -45,7 +44,7 @@ func (n *Node) assembleTransfer() (err error) {
 	}
 	n.parter, err = antientropy.NewParter(antientropy.ParterOptions{
 		Self: n.id, Views: n.coord, Peers: n.transport, Store: n.living(), Copies: copies{n.store}, Dropper: dropper{n},
-		BytesPerSecond: n.cfg.TransferBytesPerSecond, Pressure: pressure, PeerName: n.peerName, Logger: n.log, Metrics: n.registry,
+		BytesPerSecond: n.cfg.TransferBytesPerSecond, Pressure: n.pressure, PeerName: n.peerName, Logger: n.log, Metrics: n.registry,
 	})
 	return err
 }
