@@ -15,6 +15,7 @@ import (
 
 	"starling/config"
 	"starling/gossip/state"
+	"starling/ring"
 )
 
 // proc is a node that runs in this process.
@@ -136,8 +137,9 @@ func form(t *testing.T, n int, env ...string) []*proc {
 		}
 		return len(cluster.Map(cluster{nodes[0].Node}).Members) == n
 	})
-	eventually(t, "all place every partition alike", func() bool {
-		return !slices.ContainsFunc(nodes[1:], func(p *proc) bool { return !samePlacement(p, nodes[0]) })
+	eventually(t, "all place every partition alike, and none moves", func() bool {
+		_, moving := survey(nodes[0].coord.View(), func(ring.NodeID) bool { return true })
+		return moving == 0 && !slices.ContainsFunc(nodes[1:], func(p *proc) bool { return !samePlacement(p, nodes[0]) })
 	})
 	return nodes
 }
