@@ -38,7 +38,7 @@ func NewExchanger(o ExchangerOptions) (*Exchanger, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &Exchanger{opts: o, pace: newPacer(o.BytesPerSecond, o.Pressure), kick: make(chan struct{}, 1), start: time.Now()}
+	x := &Exchanger{opts: o, pace: newPacer(func() int64 { return o.BytesPerSecond }, o.Pressure), kick: make(chan struct{}, 1), start: time.Now()}
 	x.ledger = ledger{self: o.Self, interval: o.Interval, always: o.Enabled}
 	if x.metrics, err = newExchangeMetrics(x); err != nil {
 		return nil, fmt.Errorf("antientropy: metrics: %w", err)

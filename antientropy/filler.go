@@ -32,7 +32,7 @@ func NewFiller(o FillerOptions) (*Filler, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Filler{opts: o, kick: make(chan struct{}, 1), pace: newPacer(o.BytesPerSecond, o.Pressure)}
+	f := &Filler{opts: o, kick: make(chan struct{}, 1), pace: newPacer(o.Pace.Rate, o.Pressure)}
 	if f.metrics, err = newFillMetrics(f); err != nil {
 		return nil, fmt.Errorf("antientropy: metrics: %w", err)
 	}
@@ -63,7 +63,7 @@ func (f *Filler) Run(ctx context.Context) error {
 			f.opts.Logger.Debug("antientropy: filling", "pending", len(f.pending()), "err", err)
 		}
 		switch {
-		case more:
+		case more && !f.pace.held():
 			retry.Reset(0)
 		case len(f.pending()) > 0 || len(f.displaced()) > 0:
 			retry.Reset(f.opts.RetryInterval)
@@ -201,7 +201,7 @@ func (f *Filler) mayRelease(ctx context.Context, v *ring.View, c Claim) bool {
 // transfer fills what is pending in a view.
 func (f *Filler) transfer(ctx context.Context, v *ring.View, leave []uint32) (more bool, err error) {
 	p := newPlan(v, f.opts.Self, leave, f.opts.GivenUp != nil && f.opts.GivenUp())
-	if f.fill.look(v.PendingFor(f.opts.Self)); len(p.owners) == 0 {
+	if f.fill.look(v.PendingFor(f.opts.Self)); len(p.owners) == 0 || f.pace.held() {
 		return false, nil
 	}
 	err = f.confirm(ctx, p)

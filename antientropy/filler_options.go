@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"starling/coordinator/pace"
 	"starling/ring"
 )
 
@@ -16,6 +17,12 @@ const (
 	DefaultStreams                = 4
 	DefaultTransferBytesPerSecond = 64 << 20
 )
+
+func setDefaultPace(l **pace.Limit) {
+	if *l == nil {
+		*l = pace.NewLimit(DefaultTransferBytesPerSecond)
+	}
+}
 
 // MaxStreams bounds FillerOptions.Streams.
 const MaxStreams = 64
@@ -50,10 +57,10 @@ type FillerOptions struct {
 	// PageBytes is the size of a page, of which each stream has one at most;
 	// default [DefaultPageBytes].
 	PageBytes uint32
-	// BytesPerSecond is the most that all streams together receive, in encoded
-	// objects with their names. A busy node receives less, but never less
-	// than a tenth of it.
-	BytesPerSecond int64
+	// Pace is the most that all streams together receive, in encoded objects with
+	// their names. A busy node receives less, but never less than a tenth of it.
+	// At 0 nothing is begun. Default [DefaultTransferBytesPerSecond].
+	Pace *pace.Limit
 	// Pressure says how busy this node is with requests of clients: 0 idle, 1
 	// as busy as it may be. May be nil: always idle.
 	Pressure func() float64
@@ -87,11 +94,11 @@ func (o FillerOptions) complete() (FillerOptions, error) {
 	case o.Self.IsZero() || o.Views == nil || o.Peers == nil || o.Replicas == nil || o.Store == nil || o.Copies == nil ||
 		o.Applier == nil || o.Membership == nil:
 		return o, errors.New("antientropy: Self, Views, Peers, Replicas, Store, Copies, Applier and Membership must be set")
-	case o.Streams < 0 || o.Streams > MaxStreams || o.BytesPerSecond < 0 || o.RetryInterval < 0 || o.CallTimeout < 0:
+	case o.Streams < 0 || o.Streams > MaxStreams || o.RetryInterval < 0 || o.CallTimeout < 0:
 		return o, errors.New("antientropy: an option is out of bounds")
 	}
 	setDefault(&o.Streams, DefaultStreams)
-	setDefault(&o.BytesPerSecond, DefaultTransferBytesPerSecond)
+	setDefaultPace(&o.Pace)
 	setDefault(&o.RetryInterval, 200*time.Millisecond)
 	setDefault(&o.CallTimeout, DefaultCallTimeout)
 	if o.PageBytes == 0 {

@@ -2,6 +2,7 @@ package antientropy
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"starling/coordinator/pace"
@@ -46,7 +47,8 @@ type line struct {
 func newLine() line { return line{turn: make(chan struct{}, 1)} }
 
 // take waits until the rate, which is looked at again now and then, allows so
-// much more, or for the end of ctx, whose error it returns.
+// much more, or for the end of ctx, whose error it returns. At a rate of 0 it is
+// errPaceZero.
 func (l *line) take(ctx context.Context, amount int64, rate func() float64) error {
 	select {
 	case l.turn <- struct{}{}:
@@ -55,7 +57,11 @@ func (l *line) take(ctx context.Context, amount int64, rate func() float64) erro
 	}
 	defer func() { <-l.turn }()
 	for {
-		wait := l.bucket.Take(time.Now(), amount, rate())
+		r := rate()
+		if r <= 0 {
+			return errPaceZero
+		}
+		wait := l.bucket.Take(time.Now(), amount, r)
 		if wait == 0 {
 			return ctx.Err()
 		}
@@ -65,16 +71,22 @@ func (l *line) take(ctx context.Context, amount int64, rate func() float64) erro
 	}
 }
 
-// pacer is the pace of all exchanges of a node together.
+// errPaceZero: an administrator lets nothing through for now.
+var errPaceZero = errors.New("antientropy: transfers are held")
+
+// pacer is the pace of all exchanges, or transfers, of a node together.
 type pacer struct {
-	bytesPerSecond int64
-	pressure       func() float64
-	line           line
+	most     func() int64 // bytes per second; 0: held
+	pressure func() float64
+	line     line
 }
 
-func newPacer(bytesPerSecond int64, pressure func() float64) *pacer {
-	return &pacer{bytesPerSecond: bytesPerSecond, pressure: pressure, line: newLine()}
+func newPacer(most func() int64, pressure func() float64) *pacer {
+	return &pacer{most: most, pressure: pressure, line: newLine()}
 }
+
+// held says whether nothing is to be shipped for now.
+func (p *pacer) held() bool { return p.most() <= 0 }
 
 // pageBytes is how large a page is to be: what may be shipped in a second, so
 // that turns end in time, and at most as large as asked for.
@@ -83,12 +95,12 @@ func (p *pacer) pageBytes(most int) int {
 }
 
 // pay waits until the rate allows so many bytes more, or for the end of ctx,
-// whose error it returns.
+// whose error it returns. It is errPaceZero if nothing is to be shipped by then.
 func (p *pacer) pay(ctx context.Context, bytes int) error {
 	return p.line.take(ctx, int64(bytes), p.rate)
 }
 
-func (p *pacer) rate() float64 { return pace.RateUnder(p.pressure(), p.bytesPerSecond) }
+func (p *pacer) rate() float64 { return pace.RateUnder(p.pressure(), p.most()) }
 
 // rest pauses after work that took so long.
 func (p *pacer) rest(ctx context.Context, worked time.Duration) error {

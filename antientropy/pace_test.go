@@ -30,17 +30,19 @@ func TestRateFallsWithThePressure(t *testing.T) {
 // A page is what may be shipped in a second, within bounds.
 func TestPagesShrinkWithTheRate(t *testing.T) {
 	pressure := 0.0
-	p := newPacer(64<<20, func() float64 { return pressure })
+	p := newPacer(always(64<<20), func() float64 { return pressure })
 	if n := p.pageBytes(1 << 20); n != 1<<20 {
 		t.Errorf("%d bytes on an idle node", n)
 	}
 	if pressure = 1; p.pageBytes(1<<20) != pace.MinBytesPerSecond {
 		t.Errorf("%d bytes on a full node", p.pageBytes(1<<20))
 	}
-	if n := newPacer(10, func() float64 { return 0 }).pageBytes(1 << 20); n != MinPageBytes {
+	if n := newPacer(always(10), func() float64 { return 0 }).pageBytes(1 << 20); n != MinPageBytes {
 		t.Errorf("%d bytes at 10 bytes a second", n)
 	}
 }
+
+func always(rate int64) func() int64 { return func() int64 { return rate } }
 
 func TestWorkRestsOnlyUnderPressure(t *testing.T) {
 	if d := restAfter(time.Second, 0); d != 0 {
@@ -62,7 +64,7 @@ func TestWorkRestsOnlyUnderPressure(t *testing.T) {
 func TestThePacerKeepsItsRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const rate = 1 << 20
-		p := newPacer(rate, func() float64 { return 0 })
+		p := newPacer(always(rate), func() float64 { return 0 })
 		start, sent := time.Now(), 0
 		for n := range 200 {
 			size := []int{100, 300_000, 0, 20_000}[n%4]

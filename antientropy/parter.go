@@ -32,7 +32,7 @@ func NewParter(o ParterOptions) (*Parter, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Parter{opts: o, pace: newPacer(o.BytesPerSecond, o.Pressure)}
+	p := &Parter{opts: o, pace: newPacer(o.Pace.Rate, o.Pressure)}
 	p.differ = differ{o.Self, o.Peers, o.Store, o.CallTimeout, p.rest}
 	if p.metrics, err = newPartMetrics(o.Metrics); err != nil {
 		return nil, fmt.Errorf("antientropy: metrics: %w", err)
@@ -175,6 +175,8 @@ func reasonFor(err error) waiting {
 		return waitPlacement
 	case errors.Is(err, errPeer):
 		return waitUnreachable
+	case errors.Is(err, errPaceZero):
+		return waitHeld
 	}
 	return waitFailed
 }
@@ -206,6 +208,8 @@ func (p *Parter) part(ctx context.Context, partition uint32, l *leaveTaking) err
 		return ErrRefused
 	case pl.Extra() > 0 || len(pl.Owners) == 0:
 		return errMoving
+	case p.pace.held():
+		return errPaceZero
 	}
 	if slices.ContainsFunc(pl.Owners, l.isLost) {
 		return errPeer
@@ -247,6 +251,9 @@ func (p *Parter) drop(ctx context.Context, v *ring.View, claim Claim, l *leaveTa
 func (p *Parter) HandOver(ctx context.Context, claim Claim, owners []ring.NodeID) error {
 	if held, err := p.opts.Copies.Holds(claim.Partition); err != nil || !held {
 		return err // nobody lacks what is not here either
+	}
+	if p.pace.held() {
+		return errPaceZero
 	}
 	_, err := p.handOver(ctx, claim, owners)
 	return err

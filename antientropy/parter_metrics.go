@@ -14,11 +14,12 @@ const (
 	waitMoving      waiting = iota // the partition has pending or displaced nodes
 	waitPlacement                  // an owner goes by another placement, or this node by a new one
 	waitUnreachable                // an owner does not answer
+	waitHeld                       // transfers are held
 	waitFailed                     // it cannot be read or dropped, or an owner does not keep what it is given
 	numWaiting
 )
 
-var waitingNames = [numWaiting]string{"moving", "placement", "unreachable", "failed"}
+var waitingNames = [numWaiting]string{"moving", "placement", "unreachable", "held", "failed"}
 
 // partMetrics are handles, so that nothing is looked up per copy.
 type partMetrics struct {
@@ -30,7 +31,7 @@ type partMetrics struct {
 
 func newPartMetrics(reg prometheus.Registerer) (*partMetrics, error) {
 	kept := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "starling_old_copies_waiting",
-		Help: "Old copies that could not be dropped at the last try, by what they wait for: moving (the partition still does), placement (nodes go by different rings), unreachable (an owner is), failed."},
+		Help: "Old copies that could not be dropped at the last try, by what they wait for: moving (the partition still does), placement (nodes go by different rings), unreachable (an owner is), held (transfers are), failed."},
 		[]string{"waits_for"})
 	pushed := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "starling_old_copies_pushed_total",
 		Help: "What this node gave to owners before it dropped its old copies, in objects and in bytes."}, []string{"unit"})

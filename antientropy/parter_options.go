@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"starling/coordinator/pace"
 	"starling/ring"
 )
 
@@ -35,10 +36,10 @@ type ParterOptions struct {
 	// DropPause is the least time between two drops at an idle node; at a busy
 	// one it grows, up to ten times as long.
 	DropPause time.Duration
-	// BytesPerSecond is the most that is pushed to owners, in encoded objects
-	// with their names. A busy node pushes less, but never less than a tenth
-	// of it.
-	BytesPerSecond int64
+	// Pace is the most that is pushed to owners, in encoded objects with their
+	// names. A busy node pushes less, but never less than a tenth of it. At 0
+	// no copy is compared or dropped. Default [DefaultTransferBytesPerSecond].
+	Pace *pace.Limit
 	// Pressure says how busy this node is with requests of clients: 0 idle, 1
 	// as busy as it may be. May be nil: always idle.
 	Pressure func() float64
@@ -61,13 +62,13 @@ func (o ParterOptions) complete() (ParterOptions, error) {
 		return o, errors.New("antientropy: Self, Views, Peers, Store, Copies and Dropper must be set")
 	case o.Streams < 0 || o.Streams > MaxStreams:
 		return o, errors.New("antientropy: Streams is out of bounds")
-	case o.Interval < 0 || o.DropPause < 0 || o.BytesPerSecond < 0 || o.PageBytes < 0 || o.CallTimeout < 0:
+	case o.Interval < 0 || o.DropPause < 0 || o.PageBytes < 0 || o.CallTimeout < 0:
 		return o, errors.New("antientropy: an option is below zero")
 	}
 	setDefault(&o.Interval, DefaultPartInterval)
 	setDefault(&o.Streams, DefaultPartStreams)
 	setDefault(&o.DropPause, DefaultDropPause)
-	setDefault(&o.BytesPerSecond, DefaultTransferBytesPerSecond)
+	setDefaultPace(&o.Pace)
 	setDefault(&o.PageBytes, DefaultPageBytes)
 	o.PageBytes = min(max(o.PageBytes, MinPageBytes), MaxPageBytes)
 	setDefault(&o.CallTimeout, DefaultCallTimeout)

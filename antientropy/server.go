@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 
+	"starling/coordinator/pace"
 	"starling/ring"
 	"starling/store/object"
 )
@@ -28,7 +29,7 @@ const (
 	MaxPageBytes = 8 << 20
 )
 
-// ServerOptions configures a [Server]. All of it is needed but Pressure.
+// ServerOptions configures a [Server]. All of it is needed but Pressure and Pace.
 type ServerOptions struct {
 	Self   ring.NodeID
 	Views  Views
@@ -37,11 +38,11 @@ type ServerOptions struct {
 	// Pressure says how busy this node is with requests of clients: 0 idle, 1
 	// as busy as it may be. May be nil: always idle.
 	Pressure func() float64
-	// BytesPerSecond is what the pace of pages goes by while this node has
-	// requests of clients: an eighth of it, down to a tenth the busier it is,
-	// where each object counts for some KiB more than its bytes. 0 is
-	// [DefaultTransferBytesPerSecond].
-	BytesPerSecond int64
+	// Pace is what pages go by while this node has requests of clients: an eighth
+	// of it, down to a tenth the busier it is, where each object counts for some
+	// KiB more than its bytes. At 0 each stream gets an object every other second.
+	// Default [DefaultTransferBytesPerSecond].
+	Pace *pace.Limit
 }
 
 // Server is the owner's side of filling a partition.
@@ -57,11 +58,8 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if o.Self.IsZero() || o.Views == nil || o.Store == nil || o.Copies == nil {
 		return nil, errors.New("antientropy: Self, Views, Store and Copies must be set")
 	}
-	if o.BytesPerSecond < 0 {
-		return nil, errors.New("antientropy: BytesPerSecond is below zero")
-	}
-	setDefault(&o.BytesPerSecond, DefaultTransferBytesPerSecond)
-	return &Server{opts: o, toll: newToll(o.BytesPerSecond, transferPressure(o.Pressure))}, nil
+	setDefaultPace(&o.Pace)
+	return &Server{opts: o, toll: newToll(o.Pace.Rate, transferPressure(o.Pressure))}, nil
 }
 
 // HandleConfirm answers the claims whose stamp is this node's own, of partitions

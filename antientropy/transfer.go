@@ -139,8 +139,8 @@ func (c *crew) take() (group, bool) {
 	return c.queue.take(int64(c.f.opts.PageBytes))
 }
 
-// late: the time of the round is over.
-func (c *crew) late() bool { return !time.Now().Before(c.until) }
+// late: the time of the round is over, or transfers are held.
+func (c *crew) late() bool { return c.f.pace.held() || !time.Now().Before(c.until) }
 
 // fill brings a group as far as it gets in this round.
 func (c *crew) fill(ctx context.Context, g group) {
@@ -272,7 +272,7 @@ func (c *crew) settle(ctx context.Context, last bool) {
 // rest pauses after a page: until the rate allows its bytes, and for the work
 // that it made.
 func (c *crew) rest(ctx context.Context, bytes int, worked time.Duration) error {
-	if err := c.f.pace.pay(ctx, bytes); err != nil {
+	if err := c.f.pace.pay(ctx, bytes); err != nil && !errors.Is(err, errPaceZero) { // late ends the round then
 		return err
 	}
 	return c.restFor(ctx, worked)

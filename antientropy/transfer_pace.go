@@ -63,13 +63,13 @@ func partRest(worked time.Duration, pressure float64, streams int) time.Duration
 // share a machine, or the disks, with the owner. So it is bytes and objects that are
 // counted, not the owner's own work.
 type toll struct {
-	bytesPerSecond int64
-	pressure       func() float64
-	line           line
+	most     func() int64 // bytes per second; 0: held
+	pressure func() float64
+	line     line
 }
 
-func newToll(bytesPerSecond int64, pressure func() float64) *toll {
-	return &toll{bytesPerSecond: bytesPerSecond, pressure: pressure, line: newLine()}
+func newToll(most func() int64, pressure func() float64) *toll {
+	return &toll{most: most, pressure: pressure, line: newLine()}
 }
 
 // of is what a page of some objects counts for.
@@ -77,17 +77,22 @@ func (t *toll) of(bytes, objects int) int {
 	return bytes + objects*objectToll/runtime.GOMAXPROCS(0)
 }
 
-// limit is what a page may count for. An owner without requests has no limit.
+// limit is what a page may count for. An owner without requests has no limit;
+// one that is held gives an object at a time.
 func (t *toll) limit() int {
-	if t.pressure() <= 0 {
+	if t.most() > 0 && t.pressure() <= 0 {
 		return math.MaxInt
 	}
 	return int(t.rate() / tollPages)
 }
 
 // pay waits until the rate allows what a page counts for, at most [maxToll].
-// An owner without requests does not wait. Its error is that of ctx.
+// An owner without requests does not wait, one that is held waits as long as
+// it may. Its error is that of ctx.
 func (t *toll) pay(ctx context.Context, amount int) error {
+	if t.most() <= 0 {
+		return sleep(ctx, maxToll)
+	}
 	if t.pressure() <= 0 {
 		return ctx.Err()
 	}
@@ -99,5 +104,5 @@ func (t *toll) pay(ctx context.Context, amount int) error {
 
 func (t *toll) rate() float64 {
 	f := pace.Yielding(t.pressure())
-	return float64(t.bytesPerSecond) * max(tollShare*f*f, leastToll)
+	return float64(t.most()) * max(tollShare*f*f, leastToll)
 }

@@ -110,7 +110,6 @@ func TestFillerOptions(t *testing.T) {
 		"no copies":        func(o *FillerOptions) { o.Copies = nil },
 		"no replicas":      func(o *FillerOptions) { o.Replicas = nil },
 		"too many streams": func(o *FillerOptions) { o.Streams = MaxStreams + 1 },
-		"negative rate":    func(o *FillerOptions) { o.BytesPerSecond = -1 },
 	} {
 		o := good
 		spoil(&o)

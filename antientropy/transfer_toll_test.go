@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"starling/coordinator/pace"
 	"starling/store/version"
 )
 
@@ -16,7 +17,7 @@ import (
 func TestOwnersWithClientsTakeToll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pressure := 0.0
-		toll := newToll(64<<20, func() float64 { return pressure })
+		toll := newToll(always(64<<20), func() float64 { return pressure })
 		began := time.Now()
 		for range 100 {
 			if err := toll.pay(t.Context(), 64<<20); err != nil {
@@ -47,7 +48,7 @@ func TestOwnersWithClientsTakeToll(t *testing.T) {
 // Nobody waits longer than maxToll, and nobody whose request is over.
 func TestTheWaitForAPageIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		toll := newToll(1000, func() float64 { return 1 })
+		toll := newToll(always(1000), func() float64 { return 1 })
 		began := time.Now()
 		for range 3 {
 			if err := toll.pay(t.Context(), 1<<30); err != nil {
@@ -67,7 +68,7 @@ func TestTheWaitForAPageIsBounded(t *testing.T) {
 
 // Small objects count for more than their bytes.
 func TestObjectsCountForTheirWork(t *testing.T) {
-	toll := newToll(64<<20, func() float64 { return 1 })
+	toll := newToll(always(64<<20), func() float64 { return 1 })
 	if got, want := toll.of(1000, 10), 1000+10*objectToll/runtime.GOMAXPROCS(0); got != want {
 		t.Errorf("ten objects count for %d, want %d", got, want)
 	}
@@ -90,7 +91,7 @@ func TestPagesOfABusyOwnerAreSmall(t *testing.T) {
 			}
 			for pressure, want := range map[float64]int{0: n, 1: 1} {
 				s, err := NewServer(ServerOptions{Self: w.ids[0], Views: w.views[0], Store: w.stores[0], Copies: w.stores[0],
-					Pressure: func() float64 { return pressure }, BytesPerSecond: 64 << 10})
+					Pressure: func() float64 { return pressure }, Pace: pace.NewLimit(64 << 10)})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -10,7 +10,8 @@
 //  2. Within any time T a [Bucket] lets through at most rate × (T + [Burst])
 //     bytes and one message.
 //
-// A Bucket is for one goroutine at a time; a Demand may be used by many.
+// A Bucket is for one goroutine at a time; a [Demand] and a [Limit] may be used
+// by many.
 package pace
 
 import "time"

@@ -161,6 +161,10 @@ func TestLeaveWipeAndReplace(t *testing.T) {
 		t.Errorf("after a new start: %+v", m)
 	}
 	// It is told to go by another node, and the script only finds it gone.
+	c.starling(0, 1, "cluster", "pace", "hold")
+	c.starling(0, 1, "cluster", "leave", "n4", "--yes")
+	c.eventually("n4 waits, and says why", func() bool { return strings.Contains(c.logOf(4), "while transfers are held") }, func() string { return c.logOf(4) })
+	c.starling(0, 1, "cluster", "pace", "default")
 	c.starling(0, 1, "cluster", "leave", "n4", "--yes", "--wait")
 	c.run("leave", "4")
 	c.run("start", "4")

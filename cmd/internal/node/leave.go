@@ -46,11 +46,15 @@ func (n *Node) leaveWaits() string {
 	if v == nil {
 		return "it has no ring yet"
 	}
+	held := ""
+	if n.pace.Rate() == 0 {
+		held = ", while transfers are held"
+	}
 	if votes := v.OwnedBy(n.id) + len(v.Displaced(n.id)); votes > 0 {
-		return fmt.Sprintf("%d partitions until others hold them", votes)
+		return fmt.Sprintf("%d partitions until others hold them%s", votes, held)
 	}
 	if rows := n.parter.Remaining(); rows > 0 {
-		return fmt.Sprintf("%d partitions for a last comparison with their owners", rows)
+		return fmt.Sprintf("%d partitions for a last comparison with their owners%s", rows, held)
 	}
 	if hints := n.hintCount(); hints > 0 {
 		return fmt.Sprintf("%d hints to be delivered or handed on", hints)

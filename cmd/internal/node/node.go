@@ -53,6 +53,7 @@ type Node struct {
 	source    *antientropy.Server
 	filler    *antientropy.Filler
 	parter    *antientropy.Parter
+	pace      *pace.Limit // of transfers
 	exchanger *antientropy.Exchanger
 	replica   *antientropy.ReplicaServer
 	reaper    *antientropy.Reaper

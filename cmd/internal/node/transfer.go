@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"starling/antientropy"
+	"starling/coordinator/pace"
 	"starling/ring"
 	"starling/store"
 )
@@ -23,16 +24,17 @@ func (d dropper) Drop(partition uint32, stamp uint64) error {
 // assembleTransfer makes what moves partitions: to this node, from it, and out
 // of its store when others keep them.
 func (n *Node) assembleTransfer() (err error) {
+	n.pace = pace.NewLimit(n.cfg.TransferBytesPerSecond)
 	n.source, err = antientropy.NewServer(antientropy.ServerOptions{
 		Self: n.id, Views: n.coord, Store: n.living(), Copies: copies{n.store}, Pressure: n.pressure,
-		BytesPerSecond: n.cfg.TransferBytesPerSecond,
+		Pace: n.pace,
 	})
 	if err != nil {
 		return err
 	}
 	n.filler, err = antientropy.NewFiller(antientropy.FillerOptions{
 		Self: n.id, Views: n.coord, Peers: n.transport, Replicas: n.transport, Store: n.living(), Copies: copies{n.store},
-		Applier: applier{n}, Membership: members{n}, BytesPerSecond: n.cfg.TransferBytesPerSecond, Pressure: n.pressure,
+		Applier: applier{n}, Membership: members{n}, Pace: n.pace, Pressure: n.pressure,
 		Prepare: n.healAll, HandOver: func(ctx context.Context, c antientropy.Claim, owners []ring.NodeID) error {
 			return n.parter.HandOver(ctx, c, owners) // which is made later
 		},
@@ -44,7 +46,7 @@ func (n *Node) assembleTransfer() (err error) {
 	}
 	n.parter, err = antientropy.NewParter(antientropy.ParterOptions{
 		Self: n.id, Views: n.coord, Peers: n.transport, Store: n.living(), Copies: copies{n.store}, Dropper: dropper{n},
-		BytesPerSecond: n.cfg.TransferBytesPerSecond, Pressure: n.pressure, PeerName: n.peerName, Logger: n.log, Metrics: n.registry,
+		Pace: n.pace, Pressure: n.pressure, PeerName: n.peerName, Logger: n.log, Metrics: n.registry,
 	})
 	return err
 }

@@ -41,6 +41,8 @@ type row struct {
 	mishaps bool
 	// turn: one of several windows of the same kind, whose median is judged.
 	turn bool
+	// paired, where it is set, has windows of this one.
+	paired *pairs
 }
 
 func newBench(ctx context.Context, o options) (*bench, error) {

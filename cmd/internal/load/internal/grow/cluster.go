@@ -26,7 +26,11 @@ func (b *bench) askCluster(ctx context.Context, i int) (doc clusterDoc, err erro
 
 // post sends a document; an answer that is no success is an error.
 func (b *bench) post(ctx context.Context, target, doc string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, strings.NewReader(doc))
+	return b.send(ctx, http.MethodPost, target, doc)
+}
+
+func (b *bench) send(ctx context.Context, method, target, doc string) error {
+	req, err := http.NewRequestWithContext(ctx, method, target, strings.NewReader(doc))
 	if err != nil {
 		return err
 	}

@@ -19,15 +19,30 @@ func (b *bench) grow(ctx context.Context) error {
 	if err := b.steady(ctx, "three nodes"); err != nil {
 		return err
 	}
-	err := b.change(ctx, "n4 and n5 join", false, func(ctx context.Context) error {
+	const name = "n4 and n5 join"
+	var paired pairs
+	err := b.change(ctx, name, false, func(ctx context.Context) error {
+		joined, end := context.WithCancel(ctx)
+		defer end()
+		var measuring sync.WaitGroup
+		measuring.Go(func() {
+			var err error
+			if paired, err = b.pairUp(joined, name, 5); err != nil && joined.Err() == nil {
+				b.miss("%s: measuring with and without transfers: %v", name, err)
+			}
+		})
+		defer measuring.Wait()
 		if _, err := b.cluster.Call(ctx, nil, "up", "5"); err != nil {
 			return err
 		}
-		return b.awaitSettled(ctx, 1, 5)
+		err := b.awaitSettled(ctx, 1, 5)
+		end()
+		return err
 	})
 	if err != nil {
 		return err
 	}
+	b.rows[len(b.rows)-1].paired = &paired
 	b.nodes = 5
 	if err := b.change(ctx, "old copies go", false, b.awaitNoOldCopies); err != nil {
 		return err

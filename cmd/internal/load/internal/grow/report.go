@@ -54,6 +54,9 @@ func (b *bench) reportWindows(w io.Writer, trace load.Trace) {
 		fmt.Fprintf(t, "%s\t%.1f\t%.0f\t%.2f\t%d\t%d\t%d\t%s\t%s\t%s\t\n", r.Name, r.Till.Sub(r.From).Seconds(), all.PerSecond, ratio,
 			refused, all.Failed-refused, all.Stale, ms(all.P50), ms(all.P99), ms(all.Max))
 		b.judge(r, all, refused)
+		if r.paired != nil {
+			b.judgePairs(trace, *r.paired, steady)
+		}
 		if r.turn {
 			turns = append(turns, ratio)
 		}
@@ -63,17 +66,17 @@ func (b *bench) reportWindows(w io.Writer, trace load.Trace) {
 }
 
 // judgeTurns holds the throughput during transfers against that before each.
-// That of joining nodes is told and not judged: with them there are more
-// processes on the machine, and each write has more copies.
+// With nodes that join there are more processes on the machine than before, and
+// each write has more copies: there [pairs] are judged.
 func (b *bench) judgeTurns(turns []float64) {
 	if len(turns) == 0 {
 		return
 	}
 	slices.Sort(turns)
-	median := (turns[(len(turns)-1)/2] + turns[len(turns)/2]) / 2
-	b.tell("throughput while a node is filled: median %.2f of that before (%.2f to %.2f, %d turns)", median, turns[0], turns[len(turns)-1], len(turns))
-	if median < goalThroughput {
-		b.miss("%.2f of the throughput before while a node is filled, wanted %.1f", median, goalThroughput)
+	middle := median(turns)
+	b.tell("throughput while a node is filled: median %.2f of that before (%.2f to %.2f, %d turns)", middle, turns[0], turns[len(turns)-1], len(turns))
+	if middle < goalThroughput {
+		b.miss("%.2f of the throughput before while a node is filled, wanted %.1f", middle, goalThroughput)
 	}
 }
 
