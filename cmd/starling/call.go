@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -141,15 +142,24 @@ func fetch(ctx context.Context, method, endpoint, path string) ([]byte, error) {
 
 // fetchWithin is fetch with more time, or less.
 func fetchWithin(ctx context.Context, timeout time.Duration, method, endpoint, path string) ([]byte, error) {
+	return send(ctx, timeout, method, endpoint, path, nil)
+}
+
+// send sends a request to one node, with a body of JSON unless that is empty,
+// and reads what it answers.
+func send(ctx context.Context, timeout time.Duration, method, endpoint, path string, request []byte) ([]byte, error) {
 	u, err := client.ParseEndpoint(endpoint)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, u.String()+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, u.String()+path, bytes.NewReader(request))
 	if err != nil {
 		return nil, err
+	}
+	if len(request) > 0 {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	what := method + " " + endpoint + path
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}

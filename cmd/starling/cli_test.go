@@ -211,6 +211,15 @@ func TestExitCodes(t *testing.T) {
 		{"cluster remove --yes", nil, 2, "NODE is missing"},
 		{"cluster replace n3 --yes", nil, 2, "--by is missing"},
 		{"cluster replace --by n4", nil, 2, "DEAD is missing"},
+		{"cluster pace fast", nil, 2, "RATE fast: hold, default, or 64KiB to 64GiB a second is allowed"},
+		{"cluster pace hold n1", nil, 2, `unexpected argument "n1"`},
+		{"cluster pace hold --for 25h", nil, 2, "1s to 24h is allowed"},
+		{"cluster pace 8MiB --for 999ms", nil, 2, "1s to 24h is allowed"},
+		{"cluster pace --for 2h", nil, 2, "for a RATE or hold alone"},
+		{"cluster pace default --for 2h", nil, 2, "for a RATE or hold alone"},
+		{"cluster pace hold --node n9", nil, 2, "--node n9: there is no such member"},
+		{"--endpoint " + closed + " cluster pace", nil, 3, "refused"},
+		{"--endpoint " + closed + " cluster pace hold", nil, 3, "refused"},
 		{"safe-to-stop n1 n2", nil, 2, `unexpected argument "n2"`},
 		{"safe-to-stop n1", nil, 1, "404"},
 		{"status --until-settled", nil, 2, "for --watch"},
@@ -421,6 +430,7 @@ func TestCompletionOfCommands(t *testing.T) {
 		"ad": "add\t", "get b k --prev": "--previous\t", "ex": "explain\t", "hi": "hints\t", "hints ": "ls\t", "hints r": "replay\t", "hints replay --ta": "--target\t", "hints replay --target ": "n1\nn2\nn3\n",
 		"conv": "convergence\t", "rep": "repair\t", "repair ": "start\t", "repair s": "status\t", "repair start --b": "--bucket\t",
 		"repair start --node ": "n1\nn2\nn3\n", "cluster ": "plan\t", "cluster leave ": "n1\nn2\nn3\n", "cluster replace n1 --by ": "n1\nn2\nn3\n",
+		"cluster pace ": "hold\ndefault\n", "cluster pace hold --node ": "n1\nn2\nn3\n",
 		"cluster plan --re": "--remove\t", "safe-to-stop ": "n1\nn2\nn3\n", "cluster remove n1 ": ":4\n",
 	} {
 		if got := newCLI(t, f.URL).run(append([]string{"__complete"}, strings.Split(line, " ")...)...); !strings.Contains(got.out, want) {

@@ -15,9 +15,9 @@ import (
 func newClusterCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cluster",
-		Short: "Plan and make changes of the members",
+		Short: "Plan and make changes of the members, and pace what moves",
 	}
-	cmd.AddCommand(newPlanCommand(a), newLeaveCommand(a), newRemoveCommand(a), newReplaceCommand(a))
+	cmd.AddCommand(newPlanCommand(a), newLeaveCommand(a), newRemoveCommand(a), newReplaceCommand(a), newPaceCommand(a))
 	return cmd
 }
 

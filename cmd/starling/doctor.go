@@ -49,6 +49,7 @@ type patient struct {
 	offset, spread time.Duration
 	notReady       error
 	reach          *reachDoc
+	pace           *paceDoc // nil where the node does not say
 	metrics        samples
 }
 
@@ -69,6 +70,7 @@ wrong or will be. The checks:
   durability   what is acknowledged is on disk, and repair is not switched off
   descriptors  there are file descriptors left
   disk         there is space left
+  pace         where transfers are slowed down or held for a while, and until when
 
 A problem has to be looked at now, a warning before it becomes one; a note is to
 be known. The exit code is 4 where there is a problem. What goes on in the
@@ -127,6 +129,12 @@ func see(ctx context.Context, m client.Member) patient {
 		}
 	})
 	parts.Go(func() {
+		var pace paceDoc
+		if err := fetchJSON(ctx, m, pacePath, &pace); err == nil { // older releases have none
+			p.pace = &pace
+		}
+	})
+	parts.Go(func() {
 		if text, err := fetch(ctx, http.MethodGet, m.HTTP, "/metrics"); err == nil {
 			p.metrics = parseSamples(text)
 		}
@@ -158,6 +166,7 @@ func judge(asked string, patients []patient) *doctorDoc {
 		{"durability", "what is acknowledged is on disk, and repair is on", func() []finding { return checkDurability(seen) }},
 		{"descriptors", "there are file descriptors left", func() []finding { return checkDescriptors(seen) }},
 		{"disk", "there is space left", func() []finding { return checkDisk(seen) }},
+		{"pace", "transfers go at the pace of the settings, or at another for a while", func() []finding { return checkPace(seen) }},
 	} {
 		found := check.run()
 		well := true

@@ -25,6 +25,7 @@ func wellPatients() []patient {
 				Settings: []hostSetting{{"name", name, "env"}, {"durability", "sync", "default"}, {"cache_bytes", "1GiB", "file"}, {"test_clock_offset", "0s", "default"}}},
 			offset: time.Hour, spread: time.Millisecond, // the machine that asks is an hour behind
 			reach:   &reachDoc{Node: name},
+			pace:    &paceDoc{Node: name, BytesPerSecond: 64 << 20, Setting: 64 << 20},
 			metrics: samples{"process_max_fds": 65536, "process_open_fds": 100, "starling_store_disk_used_bytes": 10 << 30, "starling_store_disk_free_bytes": 50 << 30},
 		}
 		for j := range 3 {
@@ -55,7 +56,9 @@ func illPatients() []patient {
 	n2.host.Version = "v1.3.0"
 	n2.host.Settings[1].Value = "interval"
 	n3.offset -= 3 * time.Second
-	n3.reach = nil
+	n3.reach, n3.pace = nil, nil
+	n1.pace.BytesPerSecond, n1.pace.Until = 8<<20, time.Date(2026, 3, 1, 21, 0, 0, 0, time.UTC)
+	n2.pace.BytesPerSecond, n2.pace.Held, n2.pace.Until = 0, true, time.Date(2026, 3, 1, 20, 30, 0, 125e6, time.UTC)
 	n3.host.ClusterID = "other"
 	n3.host.Settings[3] = hostSetting{"test_clock_offset", "-3s", "env STARLING_TEST_CLOCK_OFFSET"}
 	return list

@@ -16,9 +16,9 @@ import (
 const maxFieldsBytes = 4 << 10
 
 // readFields reads a body that is a JSON object of some of these fields, each
-// a *string or a *bool, and says which are given; no body is an object without
-// any. What is misspelt, repeated or null is refused: whoever asks for a
-// change must not be misunderstood.
+// a *string, a *bool or a *[boundedField], and says which are given; no body is
+// an object without any. What is misspelt, repeated or null is refused: whoever
+// asks for a change must not be misunderstood.
 func readFields(w http.ResponseWriter, r *http.Request, fields map[string]any) (given map[string]bool, p *problem) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxFieldsBytes))
 	var over *http.MaxBytesError
@@ -73,10 +73,31 @@ func readField(d *json.Decoder, fields map[string]any, given map[string]bool) *p
 		return nil
 	}
 	wanted := "a string"
-	if _, ok := into.(*bool); ok {
+	switch field := into.(type) {
+	case *bool:
 		wanted = "true or false"
+	case *boundedField:
+		wanted = field.allowed
 	}
 	return badBody(fmt.Sprintf("%q is %s: it must be %s.", name, clip(string(value)), wanted))
+}
+
+// boundedField is a field that is a whole number of a range.
+type boundedField struct {
+	value   int64 // the default until it is read
+	allowed string
+	within  func(n int64) bool
+}
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (f *boundedField) UnmarshalJSON(b []byte) error {
+	if err := json.Unmarshal(b, &f.value); err != nil {
+		return err
+	}
+	if !f.within(f.value) {
+		return errors.New("api: out of bounds")
+	}
+	return nil
 }
 
 func noObject(fields map[string]any) *problem {

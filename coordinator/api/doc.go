@@ -27,7 +27,8 @@
 //     key nor the value's slice changed: this package never touches a value
 //     again after the KV has it, because a store may keep the slice.
 //   - [Diagnostics], [Hints], [Convergence] and [Topology] that answer within
-//     the deadline of their context, or at once where they get none.
+//     the deadline of their context, or at once where they get none; a [Pace]
+//     that does so always.
 //   - A [Cluster] whose Map and View are cheap: they are read once a request.
 //
 // # Invariants

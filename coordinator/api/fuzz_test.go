@@ -67,6 +67,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add("PUT", "/v1/buckets/b", "A", "b", `{"conflicts":"lww","r":1,"ttl":"1h"}`)
 	f.Add("GET", "/v1/buckets/b/keys?prefix=key&after=key-00000&limit=2&values=true", "Accept", "application/x-ndjson", "")
 	f.Add("POST", "/v1/buckets/c/batch?timeout=1s", "A", "b", `{"operations":[{"op":"add","key":"k","delta":1},{"op":"put","key_base64":"/w==","value":"\u0000","replace":true}]}`)
+	f.Add("PUT", "/v1/node/pace", "A", "b", `{"bytes_per_second":65536,"seconds":86400}`)
 	m := testMap()
 	for name, mode := range map[string]bucket.Mode{"c": bucket.Counter, "u": bucket.Union} {
 		var err error
@@ -82,8 +83,8 @@ func FuzzRequest(f *testing.F) {
 		modeOf := func(name string) bucket.Mode { return m.Buckets.Find(name).Properties.Mode }
 		kv := &memoryKV{objects: map[string]object.Object{}, now: time.Now, modeOf: modeOf}
 		cluster := &staticCluster{m: m, view: view, dead: map[ring.NodeID]bool{}}
-		top := &fakeTopology{t: t, cluster: cluster}
-		s, err := New(Options{KV: kv, Cluster: cluster, Topology: top, Self: nodeID(1),
+		top, pace := &fakeTopology{t: t, cluster: cluster}, &fakePace{}
+		s, err := New(Options{KV: kv, Cluster: cluster, Topology: top, Pace: pace, Self: nodeID(1),
 			Batches: kv, Buckets: &fakeBuckets{t: t, cluster: cluster}, Lists: &memoryLists{objects: manyKeys(3), pageSize: 2}, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
@@ -108,6 +109,9 @@ func FuzzRequest(f *testing.F) {
 			}
 			if len(top.changed) != 0 {
 				t.Fatalf("%q was refused with %d after %+v", raw, w.Code, top.changed)
+			}
+			if pace.calls != nil {
+				t.Fatalf("%q was refused with %d after %v", raw, w.Code, pace.calls)
 			}
 		}
 	})

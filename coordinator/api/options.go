@@ -136,9 +136,9 @@ func (e *PreconditionError) Is(target error) bool { return target == ErrPrecondi
 type Options struct {
 	KV      KV
 	Cluster Cluster
-	// Batches, Lists, Buckets, Diagnostics, Hints, Convergence, Topology and Host
-	// may be nil: then what depends on them is answered 503, and /v1/cluster shows
-	// no member's status.
+	// Batches, Lists, Buckets, Diagnostics, Hints, Convergence, Topology, Host and
+	// Pace may be nil: then what depends on them is answered 503, and /v1/cluster
+	// shows no member's status.
 	Batches     Batches
 	Lists       Lists
 	Buckets     Buckets
@@ -147,6 +147,7 @@ type Options struct {
 	Convergence Convergence
 	Topology    Topology
 	Host        Host
+	Pace        Pace
 	// Profiles serves profiles of this process under /debug/pprof/.
 	Profiles bool
 

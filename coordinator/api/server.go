@@ -62,6 +62,8 @@ func (s *Server) routes() {
 	s.router.Method(http.MethodPost, "/v1/buckets/{bucket}/batch", s.valueHandler(opBatch, s.admitBatch, s.batch))
 	s.router.Method(http.MethodPut, bucketRoute, s.admin(s.putBucket))
 	s.router.Method(http.MethodDelete, bucketRoute, s.admin(s.dropBucket))
+	s.router.Method(http.MethodPut, paceRoute, s.admin(s.putPace))
+	s.router.Method(http.MethodDelete, paceRoute, s.admin(s.deletePace))
 	for path, h := range map[string]adminHandler{
 		"/v1/buckets":            s.getBuckets,
 		bucketRoute:              s.getBucket,
@@ -72,6 +74,7 @@ func (s *Server) routes() {
 		"/v1/hints":              s.getHints,
 		"/v1/node":               s.getHost,
 		"/v1/node/peers":         s.getReach,
+		paceRoute:                s.getPace,
 		"/v1/repair":             s.getRepair,
 		"/healthz":               s.getHealth,
 		"/readyz":                s.getReady,

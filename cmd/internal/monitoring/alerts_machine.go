@@ -58,7 +58,7 @@ or sum by (cluster, instance) (increase(starling_store_slow_disk_total[10m])) > 
 			Means:   "Memtables cannot be written out, or level 0 cannot be compacted, as fast as writes come. Every write to this node waits meanwhile.",
 			Do: []string{
 				"*Compaction debt* and *Level 0* of the storage dashboard: do they grow? Then the disk or the CPU does not keep up.",
-				"Is a transfer or an import under way? Slow it down: `transfer_bytes_per_second`, or fewer writers.",
+				"Is a transfer or an import under way? Hold transfers (`bin/starling cluster pace hold`) or slow them down (`bin/starling cluster pace 8MiB`), for an hour or `--for`; have an import write with fewer writers.",
 				"It lasts: faster disks, more nodes, or more `cache_bytes`, of which memtables get a part.",
 			},
 			Fires:  Case{At: 15 * time.Minute, Labels: atTarget(), Series: []string{of("starling_store_write_stall_seconds_total", n1), "0+10x20"}},

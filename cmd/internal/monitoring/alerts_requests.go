@@ -35,7 +35,7 @@ func requestAlerts() []Alert {
 			Do: []string{
 				"Is one node behind it? *Latency by node* of the overview, then *Replica latency by peer* of the node dashboard: the slow peer is slow for all.",
 				"Slow disk: *Wait for the disk* of the storage dashboard; see [DiskSlow](DiskSlow.md) and [WriteStalls](WriteStalls.md).",
-				"No CPU left: *CPU* and *Time waited for a processor* of the node dashboard. Add nodes, or slow down what moves (`transfer_bytes_per_second`, `antientropy_bytes_per_second`).",
+				"No CPU left: *CPU* and *Time waited for a processor* of the node dashboard. Is data moving? `bin/starling cluster pace hold` holds it for an hour, `bin/starling cluster pace 8MiB` slows it down. For good: more nodes, or lower `transfer_bytes_per_second` and `antientropy_bytes_per_second`.",
 				"Large values or many siblings: *Siblings a read finds*; see [SiblingsMany](SiblingsMany.md).",
 			},
 			Fires: Case{At: 30 * time.Minute, Labels: inCluster("op", "get"), Series: []string{
