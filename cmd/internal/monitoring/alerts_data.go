@@ -101,12 +101,13 @@ func convergenceAlerts() []Alert {
 		{
 			Name: "TransferStalled", Severity: Warning, For: 15 * time.Minute,
 			Expr: `sum by (cluster, instance) (starling_pending_partitions) > 0
-and sum by (cluster, instance) (increase(starling_transfer_received_total{unit="bytes"}[15m])) == 0`,
+and sum by (cluster, instance) (increase(starling_transfer_received_total{unit="bytes"}[15m])) == 0
+unless sum by (cluster, instance) (starling_transfer_pace_bytes_per_second) == 0`,
 			Summary: "{{ $labels.instance }} waits for partitions and receives nothing",
 			Means:   "The node is to own partitions that it does not hold yet, and no data has come for a quarter of an hour. Until it is filled, writes of those partitions need one acknowledgement more, and nobody may leave.",
 			Do: []string{
 				"`bin/starling status --watch`: which node is it, how far is it? *Filling* of the convergence dashboard.",
-				"Does somebody hold transfers? `bin/starling cluster pace` says at which node and until when, `bin/starling cluster pace default` lets them go on.",
+				"Does somebody hold transfers at the owners? (Where they are held at the node itself there is no alert.) `bin/starling cluster pace` says at which node and until when, `bin/starling cluster pace default` lets them go on.",
 				"An owner that is to be asked is down: bring it back. Every live owner has to agree before a partition settles.",
 				"Maps differ: [RingDisagreement](RingDisagreement.md). The disk of the new node is full: [DiskFull](DiskFull.md).",
 				"Its log says which owner does not answer. Restarting it is safe: it goes on where it was.",

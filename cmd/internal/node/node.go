@@ -151,7 +151,7 @@ func (n *Node) assemble() (err error) {
 	n.wounds.tell(n.filler.Kick)
 	n.api, err = api.New(api.Options{
 		KV: n.coord, Batches: n.coord, Lists: n.lister, Cluster: cluster{n}, Diagnostics: n.coord, Hints: n.drainer, Convergence: everybody{n},
-		Topology: membership{n}, Buckets: bucketChanges{n}, Host: host{n}, Profiles: n.cfg.ProfilesEnabled,
+		Topology: membership{n}, Buckets: bucketChanges{n}, Host: host{n}, Pace: transferPace{n}, Profiles: n.cfg.ProfilesEnabled,
 		Self: n.id, Name: n.cfg.Name, Version: n.version, Ready: n.Ready, Draining: n.draining.Load,
 		MaxValueBytes: int(n.cfg.MaxValueBytes), MaxInflight: n.cfg.MaxInflight,
 		MaxInflightBytes: max(n.cfg.MaxInflightBytes, n.cfg.MaxValueBytes), MaxConnections: n.cfg.MaxConnections,
