@@ -37,7 +37,7 @@ func main() {
 	flag.StringVar(&o.phases, "phases", "grow,turns,shrink,replace,three", "what to do, in this order")
 	flag.DurationVar(&o.steady, "steady", 10*time.Second, "time measured while nothing changes")
 	flag.DurationVar(&o.patience, "patience", 10*time.Minute, "the longest that a change may take")
-	flag.IntVar(&o.turns, "turns", 5, "turns, or pairs of windows, with and without a transfer")
+	flag.IntVar(&o.turns, "turns", 5, "turns, or pairs of windows, with and without a transfer; 0: none")
 	flag.IntVar(&o.clients, "connections", 16, "requests under way at once")
 	flag.IntVar(&o.keys, "keys", 100_000, "keys in all")
 	flag.IntVar(&o.bytes, "value-bytes", 1024, "bytes of a value")

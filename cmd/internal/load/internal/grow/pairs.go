@@ -32,7 +32,9 @@ type pairs struct {
 // pairUp measures turns until it has as many as are wanted, or nothing is
 // pending any more, or ctx ends. In the end nothing is held.
 func (b *bench) pairUp(ctx context.Context, name string, nodes int) (p pairs, err error) {
-	p.name = name
+	if p.name = name; b.opts.turns == 0 {
+		return p, nil
+	}
 	defer func() {
 		release, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkWithin)
 		defer cancel()
@@ -113,7 +115,10 @@ func (b *bench) hold(ctx context.Context, nodes int, held bool) error {
 // while transfers were held.
 func (b *bench) judgePairs(trace load.Trace, p pairs, steady float64) {
 	p.moving = p.moving[:min(len(p.moving), max(len(p.held)-1, 0))]
-	if len(p.moving) == 0 {
+	switch {
+	case b.opts.turns == 0:
+		return
+	case len(p.moving) == 0:
 		b.tell("%s: too quick for a pair of windows with and without transfers", p.name)
 		return
 	}
