@@ -33,6 +33,14 @@ const (
 	maxToll = 2 * time.Second
 )
 
+// BusyRate estimates how many bytes an owner that has clients sends in a second at
+// a pace, where an object has so many bytes on average; see [ServerOptions]. One
+// that is filled while it has clients takes about as much.
+func BusyRate(bytesPerSecond int64, objectBytes float64) int64 {
+	counts := objectBytes + float64(objectToll)/float64(runtime.GOMAXPROCS(0))
+	return int64(float64(bytesPerSecond) * tollShare * objectBytes / counts)
+}
+
 // transferPressure is the pressure as transfers see it; nil is always idle.
 func transferPressure(pressure func() float64) func() float64 {
 	if pressure == nil {

@@ -74,6 +74,16 @@ func TestObjectsCountForTheirWork(t *testing.T) {
 	}
 }
 
+func TestBusyRateIsWhatTheTollLetsThrough(t *testing.T) {
+	const rate, objects, size = 64 << 20, 100, 1000
+	toll := newToll(always(rate), func() float64 { return 0.001 })
+	seconds := float64(toll.of(objects*size, objects)) / toll.rate()
+	got, want := float64(BusyRate(rate, size)), objects*size/seconds
+	if got < want*0.99 || got > want*1.01 || got > rate/8 {
+		t.Errorf("%.0f bytes a second, want %.0f", got, want)
+	}
+}
+
 // A page of an owner with clients ends where its toll does, and has at least one
 // object.
 func TestPagesOfABusyOwnerAreSmall(t *testing.T) {

@@ -39,9 +39,11 @@ type Plan struct {
 	Partitions int   `json:"partitions"`
 	Replicas   int   `json:"replicas"`
 	Bytes      int64 `json:"bytes"`
-	// Seconds is how long the busiest node is at it at the configured pace,
-	// without regard to clients; 0 where nothing moves or nothing is known.
-	Seconds float64 `json:"seconds"`
+	// Seconds is how long the busiest node is at it at the configured pace where
+	// nobody serves clients, BusySeconds where all do; 0 where nothing moves or
+	// nothing is known.
+	Seconds     float64 `json:"seconds"`
+	BusySeconds float64 `json:"busy_seconds"`
 	// SurvivesBefore and SurvivesAfter are what may fail at once, now and when
 	// the change is complete.
 	SurvivesBefore Failures `json:"survives_before"`

@@ -25,10 +25,9 @@ func (c *Coordinator) Get(ctx context.Context, req GetRequest) (GetResult, error
 		if err == nil {
 			return res, nil
 		}
-		if !errors.Is(err, ErrStaleRing) || try == maxTries || ctx.Err() != nil || c.View() == before {
+		if !c.again(ctx, err, try, before) {
 			return GetResult{}, c.metrics.failure("get", err)
 		}
-		c.metrics.placedAnew.Inc()
 	}
 }
 

@@ -205,10 +205,9 @@ func (l *Lister) untilPlaced(ctx context.Context, p *pageOf) error {
 			p.add(g, l.c.nowMS())
 			return nil
 		}
-		if !errors.Is(err, ErrStaleRing) || try == maxTries || ctx.Err() != nil || l.c.View() == before {
+		if !l.c.again(ctx, err, try, before) {
 			return err
 		}
-		l.c.metrics.placedAnew.Inc()
 	}
 }
 

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -145,4 +146,71 @@ func (s *slowStore) Merge(ref object.Ref, o object.Object) (object.Written, erro
 	close(s.entered)
 	<-s.leave
 	return s.memStore.Merge(ref, o)
+}
+
+// churn is a ring that goes on changing. The first node learns of each change
+// late, and what it asks for is outdated when it is there.
+type churn struct {
+	c   *cluster
+	lag time.Duration
+
+	mu    sync.Mutex // guards what follows
+	ring  *ring.Ring
+	fence uint64
+}
+
+// change has all nodes but the first go by a new view.
+func (h *churn) change() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.fence++
+	for _, id := range h.c.ids[1:] {
+		h.c.nodes[id].SetView(h.view())
+	}
+}
+
+// view is the one in force.
+func (h *churn) view() *ring.View {
+	return ring.NewFencedView(h.ring, h.fence, func(id ring.NodeID, p int) bool { return slices.Contains(h.ring.Targets(p), id) })
+}
+
+// refreshed is a node's membership.
+type refreshed struct {
+	Membership
+	from *churn
+	self ring.NodeID
+}
+
+func (r refreshed) Refresh(context.Context, ring.NodeID) error {
+	r.from.mu.Lock()
+	r.from.c.nodes[r.self].SetView(r.from.view())
+	r.from.mu.Unlock()
+	time.Sleep(r.from.lag) // of the bubble's clock
+	return nil
+}
+
+// Requests outlast a ring that changes many times in a row.
+func TestRequestsOutlastChangesInARow(t *testing.T) {
+	const every, changes = 5 * time.Millisecond, 10
+	synctest.Test(t, func(t *testing.T) {
+		h := &churn{lag: every + time.Millisecond, ring: ringOf(t, 4)}
+		h.c = newCluster(t, 4, func(o *Options) { o.Membership = refreshed{o.Membership, h, o.Self} })
+		during := func(request func()) {
+			h.change()
+			var changing sync.WaitGroup
+			changing.Go(func() {
+				for range changes {
+					time.Sleep(every)
+					h.change()
+				}
+				time.Sleep(h.lag)
+				h.c.nodes[h.c.ids[0]].SetView(h.view())
+			})
+			request()
+			changing.Wait()
+		}
+		self := h.c.ids[0]
+		during(func() { h.c.mustPut(self, putReq("k", "v", Consistency{})) })
+		during(func() { h.c.wantValues(self, GetRequest{Key: "k", Consistency: Consistency{R: 3}}, "v") })
+	})
 }

@@ -13,9 +13,33 @@ import (
 	"starling/store/version"
 )
 
-// maxTries bounds how often one put or get is placed anew because the ring
-// changed under it.
-const maxTries = 3
+const (
+	// maxTries bounds how often one put, get or page is tried where the ring
+	// changes under it.
+	maxTries = 5
+	// tryPause is the pause before the third try, and doubles from then on: the
+	// changes of members that join or part come in clusters.
+	tryPause = 10 * time.Millisecond
+)
+
+// again says whether to place a request anew, and waits until it is time to: if
+// its n-th try under a view, n from 1, was refused, and there is another view.
+func (c *Coordinator) again(ctx context.Context, err error, n int, before *ring.View) bool {
+	if !errors.Is(err, ErrStaleRing) || n == maxTries || ctx.Err() != nil || c.View() == before {
+		return false
+	}
+	if n > 1 {
+		pause := time.NewTimer(tryPause << (n - 2))
+		defer pause.Stop()
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	c.metrics.placedAnew.Inc()
+	return true
+}
 
 // Put writes one key. Its errors are [*QuorumError], the sentinels of this
 // package, and what the store refused; see "What it owes".
@@ -92,10 +116,9 @@ func (c *Coordinator) untilPlaced(ctx context.Context, repeatable bool, put func
 		}
 		var q *QuorumError
 		maybeApplied = maybeApplied || (errors.As(err, &q) && q.MaybeApplied)
-		if !errors.Is(err, ErrStaleRing) || try == maxTries || ctx.Err() != nil || c.View() == before || maybeApplied && !repeatable {
+		if maybeApplied && !repeatable || !c.again(ctx, err, try, before) {
 			return PutResult{}, c.metrics.failure("put", withMaybeApplied(err, maybeApplied, c.opts.Self))
 		}
-		c.metrics.placedAnew.Inc()
 	}
 }
 

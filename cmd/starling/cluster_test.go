@@ -30,7 +30,7 @@ func planDoc() map[string]any {
 		"nodes": []any{
 			node("n1", "active", 5, 6, 1, 0, 1536<<20, 0), node("n3", "leaving", 5, 0, 0, 5, 0, 7680<<20), node("n4", "joining", 0, 4, 4, 0, 6<<30, 0),
 		},
-		"partitions": 5, "replicas": 5, "bytes": 7680 << 20, "seconds": 117.2,
+		"partitions": 5, "replicas": 5, "bytes": 7680 << 20, "seconds": 117.2, "busy_seconds": 1054.8,
 		"survives_before": map[string]any{"nodes": 1, "zones": 1}, "survives_after": map[string]any{"nodes": 1, "zones": 1},
 		"lost_partitions": []int{}, "at_risk_partitions": []int{}, "unreachable_partitions": []int{}, "warnings": []string{},
 	}

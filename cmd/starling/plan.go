@@ -76,6 +76,9 @@ func movesText(p *client.Plan) string {
 	if p.Seconds > 0 {
 		text += ", in about " + durationText(p.Seconds)
 	}
+	if p.BusySeconds > 0 {
+		text += ", or " + durationText(p.BusySeconds) + " while clients are served"
+	}
 	return text
 }
 

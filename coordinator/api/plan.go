@@ -19,6 +19,7 @@ type planDoc struct {
 	Replicas       int        `json:"replicas"`
 	Bytes          int64      `json:"bytes"`
 	Seconds        float64    `json:"seconds"`
+	BusySeconds    float64    `json:"busy_seconds"`
 	SurvivesBefore failures   `json:"survives_before"`
 	SurvivesAfter  failures   `json:"survives_after"`
 	Lost           []int      `json:"lost_partitions"`
@@ -87,7 +88,7 @@ func (s *Server) plan(ctx context.Context, c topology.Change) (*planDoc, *proble
 
 func newPlanDoc(p *topology.Plan, m state.Map) *planDoc {
 	doc := &planDoc{
-		Nodes: make([]nodePlan, len(p.Nodes)), Partitions: p.Partitions, Replicas: p.Replicas, Bytes: p.Bytes, Seconds: p.Seconds,
+		Nodes: make([]nodePlan, len(p.Nodes)), Partitions: p.Partitions, Replicas: p.Replicas, Bytes: p.Bytes, Seconds: p.Seconds, BusySeconds: p.BusySeconds,
 		SurvivesBefore: failures(p.SurvivesBefore), SurvivesAfter: failures(p.SurvivesAfter),
 		Lost: listed(p.Lost), AtRisk: listed(p.AtRisk), Unreachable: listed(p.Unreachable), Warnings: make([]string, len(p.Warnings)),
 	}

@@ -21,7 +21,7 @@ func TestPlan(t *testing.T) {
 			{ID: nodeID(2), Name: "n2", State: state.Leaving, Down: true, PartitionsBefore: 10, Out: 10, BytesOut: 1000, BytesSent: 40},
 			{ID: topology.NewID("n6"), Name: "n6", State: state.Joining, PartitionsAfter: 10, In: 10, BytesIn: 1000},
 		},
-		Partitions: 9, Replicas: 10, Bytes: 1000, Seconds: 2.5,
+		Partitions: 9, Replicas: 10, Bytes: 1000, Seconds: 2.5, BusySeconds: 40.5,
 		SurvivesBefore: topology.Failures{Nodes: 1, Zones: -1}, SurvivesAfter: topology.Failures{Nodes: 2, Zones: 1},
 		Lost: []int{1}, AtRisk: []int{2, 3}, Unreachable: []int{4},
 		Warnings: []string{"think of " + nodeID(2).String()},
@@ -29,7 +29,7 @@ func TestPlan(t *testing.T) {
 	f.do("GET", "/v1/cluster/plan?leave=n2&join=n6", "").want(200).wantHeader("Cache-Control", "no-store").wantBody(
 		`{"nodes":[{"node":"n2","id":"` + nodeID(2).String() + `","state":"leaving","down":true,"partitions_before":10,"partitions_after":0,"in":0,"out":10,"bytes_in":0,"bytes_out":1000,"bytes_sent":40},` +
 			`{"node":"n6","state":"joining","down":false,"partitions_before":0,"partitions_after":10,"in":10,"out":0,"bytes_in":1000,"bytes_out":0,"bytes_sent":0}],` +
-			`"partitions":9,"replicas":10,"bytes":1000,"seconds":2.5,"survives_before":{"nodes":1,"zones":-1},"survives_after":{"nodes":2,"zones":1},` +
+			`"partitions":9,"replicas":10,"bytes":1000,"seconds":2.5,"busy_seconds":40.5,"survives_before":{"nodes":1,"zones":-1},"survives_after":{"nodes":2,"zones":1},` +
 			`"lost_partitions":[1],"at_risk_partitions":[2,3],"unreachable_partitions":[4],"warnings":["think of n2"]}`)
 	f.do("HEAD", "/v1/cluster/plan?leave=n2", "").want(200)
 }

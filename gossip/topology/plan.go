@@ -246,4 +246,7 @@ func (p *planner) collect() {
 	if p.facts.BytesPerSecond > 0 {
 		p.plan.Seconds = float64(busiest) / float64(p.facts.BytesPerSecond)
 	}
+	if p.facts.BusyBytesPerSecond > 0 {
+		p.plan.BusySeconds = float64(busiest) / float64(p.facts.BusyBytesPerSecond)
+	}
 }

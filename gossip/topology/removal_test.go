@@ -91,11 +91,11 @@ func TestReplaceMovesOnlyTheSeat(t *testing.T) {
 func TestSecondsAndSources(t *testing.T) {
 	const mb = 1 << 20
 	m := healthy(t, 3, 3)
-	f := Facts{Bytes: func(int) int64 { return 6 * mb }, BytesPerSecond: 2 * mb}
+	f := Facts{Bytes: func(int) int64 { return 6 * mb }, BytesPerSecond: 2 * mb, BusyBytesPerSecond: mb / 4}
 	p := planOf(t, m, apply(t, m, Change{Join: []NewMember{{Name: "n4"}}}), f)
 	newcomer := node(t, p, "n4")
-	if want := float64(newcomer.BytesIn) / (2 * mb); p.Seconds != want {
-		t.Errorf("%v s, want %v", p.Seconds, want)
+	if want := float64(newcomer.BytesIn) / (2 * mb); p.Seconds != want || p.BusySeconds != 8*want {
+		t.Errorf("%v s, %v s with clients, want %v and %v", p.Seconds, p.BusySeconds, want, 8*want)
 	}
 	for _, name := range []string{"n1", "n2", "n3"} {
 		if got, want := node(t, p, name).BytesSent, newcomer.BytesIn/3; got != want {
@@ -108,9 +108,9 @@ func TestSecondsAndSources(t *testing.T) {
 		t.Errorf("with n3 down n1 sends %d bytes and n3 %d, want %d and none",
 			node(t, p, "n1").BytesSent, node(t, p, "n3").BytesSent, newcomer.BytesIn/2)
 	}
-	f.BytesPerSecond = 0
-	if p := planOf(t, m, apply(t, m, Change{Join: []NewMember{{Name: "n4"}}}), f); p.Seconds != 0 {
-		t.Errorf("%v s at an unknown pace, want 0", p.Seconds)
+	f.BytesPerSecond, f.BusyBytesPerSecond = 0, 0
+	if p := planOf(t, m, apply(t, m, Change{Join: []NewMember{{Name: "n4"}}}), f); p.Seconds != 0 || p.BusySeconds != 0 {
+		t.Errorf("%v s and %v s at an unknown pace, want 0", p.Seconds, p.BusySeconds)
 	}
 }
 

@@ -48,8 +48,9 @@ type Facts struct {
 	Bytes func(partition int) int64
 	// Alive is the failure detector's opinion. Nil: all members are alive. Members that a change would add are.
 	Alive func(ring.NodeID) bool
-	// BytesPerSecond is the pace of one member's transfers; 0: unknown.
-	BytesPerSecond int64
+	// BytesPerSecond is the pace of one member's transfers, BusyBytesPerSecond that of a member which serves clients;
+	// 0: unknown.
+	BytesPerSecond, BusyBytesPerSecond int64
 	// Hints is the number of hints that a member keeps for others, false if it did not say. Nil: unknown for all.
 	Hints func(ring.NodeID) (int64, bool)
 }
@@ -63,9 +64,10 @@ type Plan struct {
 	Partitions int
 	Replicas   int
 	Bytes      int64
-	// Seconds is how long the busiest receiver or sender is at it, at Facts.BytesPerSecond, clients and the copies that
-	// must wait for a member that is down left out. 0 if the pace is unknown or nothing moves.
-	Seconds float64
+	// Seconds is how long the busiest receiver or sender is at it, at Facts.BytesPerSecond, BusySeconds how long where
+	// the members serve clients, at Facts.BusyBytesPerSecond. The copies that must wait for a member that is down are
+	// left out. 0 if the pace is unknown or nothing moves.
+	Seconds, BusySeconds float64
 	// SurvivesBefore is about now, SurvivesAfter about the time when all copies are made that can be made.
 	SurvivesBefore, SurvivesAfter Failures
 	// Lost, AtRisk and Unreachable are as in [Verdict], for all that the change removes.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"sync"
 )
@@ -32,14 +31,8 @@ func (f Finding) String() string { return fmt.Sprintf("%s: %s %s", f.Key, f.Owne
 
 // Verify asks each owner of each key for its copy: at consistency one an
 // owner answers from its own. Call it after a Run, once no fault is left.
-func (c *Clients) Verify(ctx context.Context) (Check, error) { return c.verify(ctx, math.MaxInt) }
-
-// VerifyOne asks one owner of each key, a third as much work: for clusters
-// whose copies are known to be equal.
-func (c *Clients) VerifyOne(ctx context.Context) (Check, error) { return c.verify(ctx, 1) }
-
-func (c *Clients) verify(ctx context.Context, copies int) (Check, error) {
-	v := verifier{all: c, ctx: ctx, copies: copies, transport: &http.Transport{MaxIdleConnsPerHost: len(c.clients)}}
+func (c *Clients) Verify(ctx context.Context) (Check, error) {
+	v := verifier{all: c, ctx: ctx, transport: &http.Transport{MaxIdleConnsPerHost: len(c.clients)}}
 	defer v.transport.CloseIdleConnections()
 	if err := v.learnAddresses(); err != nil {
 		return Check{}, err
@@ -106,7 +99,6 @@ func askJSON(ctx context.Context, transport http.RoundTripper, target string, do
 type verifier struct {
 	all       *Clients
 	ctx       context.Context
-	copies    int // to read of each key, at most
 	transport *http.Transport
 	live      int               // the endpoint that is asked for owners
 	addresses map[string]string // by member name
@@ -141,10 +133,7 @@ func (v *verifier) client(c *client) error {
 		if err := askJSON(v.ctx, v.transport, fmt.Sprintf("%s/v1/ring/%s/%s", v.all.endpoints[v.live], v.all.opts.Bucket, key), &ring); err != nil {
 			return err
 		}
-		for i, owner := range ring.Owners {
-			if i == v.copies {
-				break
-			}
+		for _, owner := range ring.Owners {
 			values, err := v.copyAt(owner, key)
 			if err != nil {
 				return err

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,10 +16,12 @@ import (
 )
 
 // freshenTimeout bounds the exchange of maps before a member is taken out, and
-// sizesTimeout that of asking for the sizes of partitions.
+// sizesTimeout that of asking for the sizes of partitions. sampledPartitions are
+// looked at to find out how large an object is.
 const (
-	freshenTimeout = time.Second
-	sizesTimeout   = 2 * time.Second
+	freshenTimeout    = time.Second
+	sizesTimeout      = 2 * time.Second
+	sampledPartitions = 32
 )
 
 // membership makes changes of the members, and says what they would do.
@@ -107,6 +110,7 @@ func (t membership) Plan(ctx context.Context, c topology.Change) (topology.Plan,
 	}
 	bytes := t.sizes(ctx)
 	facts := t.facts(nil)
+	facts.BusyBytesPerSecond = t.n.busyRate()
 	facts.Bytes = func(partition int) int64 { return bytes[partition] }
 	return topology.PlanOf(before, after, facts)
 }
@@ -123,6 +127,37 @@ func (t membership) SafeToStop(ctx context.Context, id ring.NodeID) (topology.Sa
 
 func (t membership) facts(hints func(ring.NodeID) (int64, bool)) topology.Facts {
 	return topology.Facts{Alive: cluster(t).Alive, BytesPerSecond: t.n.cfg.TransferBytesPerSecond, Hints: hints}
+}
+
+// busyRate is about what a node that serves clients gives of its partitions in a
+// second, going by how large the objects are of which this node has copies. 0
+// where it has none.
+func (n *Node) busyRate() int64 {
+	v := n.coord.View()
+	if v == nil {
+		return 0
+	}
+	var bytes, keys float64
+	looked := 0
+	for p := uint32(0); int(p) < v.Ring().Config().Partitions && looked < sampledPartitions; p++ {
+		if !slices.Contains(v.Placement(int(p)).Owners, n.id) {
+			continue
+		}
+		looked++
+		size, err := n.store.PartitionBytes(p)
+		if err != nil {
+			continue // it says nothing about the others
+		}
+		root, err := n.store.Root(p)
+		if err != nil {
+			continue
+		}
+		bytes, keys = bytes+float64(size), keys+float64(root.Keys)
+	}
+	if bytes == 0 || keys == 0 {
+		return 0
+	}
+	return antientropy.BusyRate(n.cfg.TransferBytesPerSecond, bytes/keys)
 }
 
 // sizes asks, for each partition, one owner that is alive for the size of its
