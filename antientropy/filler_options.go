@@ -8,7 +8,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"starling/coordinator/pace"
 	"starling/ring"
 )
 
@@ -18,9 +17,9 @@ const (
 	DefaultTransferBytesPerSecond = 64 << 20
 )
 
-func setDefaultPace(l **pace.Limit) {
+func setDefaultPace(l **Limit) {
 	if *l == nil {
-		*l = pace.NewLimit(DefaultTransferBytesPerSecond)
+		*l = NewLimit(DefaultTransferBytesPerSecond)
 	}
 }
 
@@ -60,7 +59,7 @@ type FillerOptions struct {
 	// Pace is the most that all streams together receive, in encoded objects with
 	// their names. A busy node receives less, but never less than a tenth of it.
 	// At 0 nothing is begun. Default [DefaultTransferBytesPerSecond].
-	Pace *pace.Limit
+	Pace *Limit
 	// Pressure says how busy this node is with requests of clients: 0 idle, 1
 	// as busy as it may be. May be nil: always idle.
 	Pressure func() float64

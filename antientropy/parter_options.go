@@ -7,7 +7,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"starling/coordinator/pace"
 	"starling/ring"
 )
 
@@ -39,7 +38,7 @@ type ParterOptions struct {
 	// Pace is the most that is pushed to owners, in encoded objects with their
 	// names. A busy node pushes less, but never less than a tenth of it. At 0
 	// no copy is compared or dropped. Default [DefaultTransferBytesPerSecond].
-	Pace *pace.Limit
+	Pace *Limit
 	// Pressure says how busy this node is with requests of clients: 0 idle, 1
 	// as busy as it may be. May be nil: always idle.
 	Pressure func() float64

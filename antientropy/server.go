@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 
-	"starling/coordinator/pace"
 	"starling/ring"
 	"starling/store/object"
 )
@@ -42,7 +41,7 @@ type ServerOptions struct {
 	// of it, down to a tenth the busier it is, where each object counts for some
 	// KiB more than its bytes. At 0 each stream gets an object every other second.
 	// Default [DefaultTransferBytesPerSecond].
-	Pace *pace.Limit
+	Pace *Limit
 }
 
 // Server is the owner's side of filling a partition.

@@ -6,7 +6,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"starling/coordinator/pace"
 	"starling/store/version"
 )
 
@@ -16,7 +15,7 @@ func TestAHeldTransferGoesOnWhereItWas(t *testing.T) {
 	inWorld(t, 4, func(t *testing.T, w *world) {
 		_, sum := w.load(1000, 1000)
 		parts := w.current().PendingFor(w.self())
-		limit := pace.NewLimit(100_000)
+		limit := NewLimit(100_000)
 		f := w.filler(func(o *FillerOptions) { o.Pace = limit })
 		stop := w.run(f)
 		time.Sleep(time.Duration(float64(sum) / 100_000 / 2 * float64(time.Second)))
@@ -47,7 +46,7 @@ func TestAHeldTransferGoesOnWhereItWas(t *testing.T) {
 func TestNothingIsBegunWhileTransfersAreHeld(t *testing.T) {
 	inWorld(t, 4, func(t *testing.T, w *world) {
 		w.load(100, 100)
-		limit := pace.NewLimit(100_000)
+		limit := NewLimit(100_000)
 		limit.Change(0, time.Now().Add(time.Hour))
 		stop := w.run(w.filler(func(o *FillerOptions) { o.Pace = limit }))
 		time.Sleep(time.Minute)
@@ -77,7 +76,7 @@ func TestAHeldOwnerGivesOneObjectAtATime(t *testing.T) {
 			}
 			tried = true
 			for _, pressure := range []float64{0, 1} {
-				limit := pace.NewLimit(1 << 30)
+				limit := NewLimit(1 << 30)
 				limit.Change(0, time.Now().Add(time.Hour))
 				s, err := NewServer(ServerOptions{Self: w.ids[0], Views: w.views[0], Store: w.stores[0], Copies: w.stores[0],
 					Pressure: func() float64 { return pressure }, Pace: limit})
@@ -98,7 +97,7 @@ func TestAHeldOwnerGivesOneObjectAtATime(t *testing.T) {
 }
 
 func TestOldCopiesStayWhileTransfersAreHeld(t *testing.T) {
-	limit := pace.NewLimit(1 << 20)
+	limit := NewLimit(1 << 20)
 	inParted(t, func(o *ParterOptions) { o.Pace = limit }, func(t *testing.T, w *parted) {
 		w.scatter(rand.New(rand.NewPCG(1, 2)), 200)
 		w.nothingIsLost()

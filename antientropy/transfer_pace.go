@@ -17,7 +17,7 @@ const (
 	// transferShare is the part of all processors that the streams together may
 	// work while there are requests of clients, and leastTransferShare that at the
 	// highest pressure.
-	transferShare, leastTransferShare = 0.06, 0.012
+	transferShare, leastTransferShare = 0.12, 0.024
 	// partShare and leastPartShare are the same for comparing old copies.
 	partShare, leastPartShare = 0.03, 0.006
 	// tollShare is the part of its rate at which an owner sends while it has
@@ -25,7 +25,7 @@ const (
 	tollShare, leastToll = 0.125, 0.1
 	// objectToll is what an object counts for besides its bytes, on one processor:
 	// to merge a small one is work for indexes and logs, not for the network.
-	objectToll = 16 << 10
+	objectToll = 24 << 10
 	// tollPages is how many pages an owner sends in a second, while it has
 	// requests, at least: they become as small as that asks for.
 	tollPages = 16

@@ -91,8 +91,8 @@ func TestTransferRest(t *testing.T) {
 		want     time.Duration
 	}{
 		{0, procs, 0}, {-1, procs, 0},
-		{0.1, procs, 15667 * time.Microsecond}, {0.1, 2 * procs, 32333 * time.Microsecond}, // 94 parts of 100, 97
-		{1, procs, 82333 * time.Microsecond},
+		{0.1, procs, 7333 * time.Microsecond}, {0.1, 2 * procs, 15667 * time.Microsecond}, // 88 parts of 100, 94
+		{1, procs, 40667 * time.Microsecond},
 	} {
 		if got := transferRest(time.Millisecond, c.pressure, c.streams); got.Round(time.Microsecond) != c.want {
 			t.Errorf("pressure %v, %d streams: rest of %v, want %v", c.pressure, c.streams, got, c.want)

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"starling/coordinator/pace"
 	"starling/ring"
 	"starling/store/object"
 	"starling/store/version"
@@ -28,7 +27,7 @@ func TestRoundsEndInTime(t *testing.T) {
 					}
 				}
 				w.settlesWithEverything()
-				f := w.filler(func(o *FillerOptions) { o.PageBytes, o.Pace = 32<<10, pace.NewLimit(32<<10) })
+				f := w.filler(func(o *FillerOptions) { o.PageBytes, o.Pace = 32<<10, NewLimit(32<<10) })
 				rounds := 0
 				for more := true; more; rounds++ {
 					start := time.Now()

@@ -9,7 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"starling/coordinator/pace"
 	"starling/ring"
 	"starling/store/object"
 	"starling/store/version"
@@ -192,7 +191,7 @@ func (s *sim) simulate() {
 		writers.Go(func() { s.write(end) })
 	}
 	w.spreadLate() // the nodes learn of the newcomer
-	slow := func(o *FillerOptions) { o.Pace = pace.NewLimit(20_000) }
+	slow := func(o *FillerOptions) { o.Pace = NewLimit(20_000) }
 	stop := w.run(w.filler(slow))
 	for range 6 {
 		time.Sleep(10 * s.short())

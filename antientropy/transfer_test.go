@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"starling/coordinator/pace"
 	"starling/ring"
 	"starling/store/object"
 	"starling/store/version"
@@ -320,7 +319,7 @@ func TestTransfersKeepTheirPace(t *testing.T) {
 			inWorld(t, 4, func(t *testing.T, w *world) {
 				_, sum := w.load(500, 1000)
 				f := w.filler(func(o *FillerOptions) {
-					o.Pace, o.Pressure = pace.NewLimit(int64(c.rate)), func() float64 { return c.pressure }
+					o.Pace, o.Pressure = NewLimit(int64(c.rate)), func() float64 { return c.pressure }
 				})
 				stop := w.run(f)
 				took := w.await(5 * time.Minute)
@@ -339,7 +338,7 @@ func TestTransfersKeepTheirPace(t *testing.T) {
 func TestPartitionsSettleAsTheyAreReady(t *testing.T) {
 	inWorld(t, 4, func(t *testing.T, w *world) {
 		_, sum := w.load(1000, 1000)
-		f := w.filler(func(o *FillerOptions) { o.Pace = pace.NewLimit(100_000) })
+		f := w.filler(func(o *FillerOptions) { o.Pace = NewLimit(100_000) })
 		if p := f.Progress(); p != (Progress{}) {
 			t.Errorf("progress before the start: %+v", p)
 		}

@@ -8,7 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"starling/coordinator/pace"
 	"starling/store/version"
 )
 
@@ -101,7 +100,7 @@ func TestPagesOfABusyOwnerAreSmall(t *testing.T) {
 			}
 			for pressure, want := range map[float64]int{0: n, 1: 1} {
 				s, err := NewServer(ServerOptions{Self: w.ids[0], Views: w.views[0], Store: w.stores[0], Copies: w.stores[0],
-					Pressure: func() float64 { return pressure }, Pace: pace.NewLimit(64 << 10)})
+					Pressure: func() float64 { return pressure }, Pace: NewLimit(64 << 10)})
 				if err != nil {
 					t.Fatal(err)
 				}

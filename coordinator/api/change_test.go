@@ -76,7 +76,7 @@ func serveTopology(t *testing.T, change ...func(*Options)) (*fixture, *fakeTopol
 	return f, top
 }
 
-const nothingMoves = `"plan":{"nodes":[],"partitions":0,"replicas":0,"bytes":0,"seconds":0,` +
+const nothingMoves = `"plan":{"nodes":[],"partitions":0,"replicas":0,"bytes":0,"seconds":0,"busy_seconds":0,` +
 	`"survives_before":{"nodes":0,"zones":0},"survives_after":{"nodes":0,"zones":0},` +
 	`"lost_partitions":[],"at_risk_partitions":[],"unreachable_partitions":[],"warnings":[]}`
 

@@ -1,9 +1,6 @@
 package pace
 
-import (
-	"sync"
-	"time"
-)
+import "time"
 
 const (
 	// BusyRate is how many requests a second make a node busy, even when it has
@@ -22,8 +19,7 @@ const (
 // the background that went by the instant would take all that is left between
 // two requests, and be in the way of the next. The zero Demand has seen none.
 type Demand struct {
-	mu    sync.Mutex // guards what follows
-	count uint64     // of requests, when the window began
+	count uint64 // of requests, when the window began
 	began time.Time
 	busy  bool // in the last whole window
 }
@@ -32,8 +28,6 @@ type Demand struct {
 // while the requests, which are counted from the start, come at [BusyRate] or
 // faster.
 func (d *Demand) Pressure(now time.Time, requests uint64, instant float64) float64 {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if passed := now.Sub(d.began); passed >= demandWindow {
 		d.busy = float64(requests-d.count) >= BusyRate*passed.Seconds()
 		d.count, d.began = requests, now

@@ -10,8 +10,7 @@
 //  2. Within any time T a [Bucket] lets through at most rate × (T + [Burst])
 //     bytes and one message.
 //
-// A Bucket is for one goroutine at a time; a [Demand] and a [Limit] may be used
-// by many.
+// A Bucket and a Demand are for one goroutine at a time.
 package pace
 
 import "time"

@@ -249,7 +249,7 @@ func (t *Transport) connect(ctx context.Context, to target, m method) (*wire.Con
 	if m == methodPing {
 		get = t.pool.Probe
 	}
-	conn, err := get(ctx, to.addr, m.class())
+	conn, err := get(ctx, to.addr, to.node, m.class())
 	if err != nil {
 		return nil, outcome(ctx, to, err)
 	}

@@ -53,7 +53,7 @@ type Node struct {
 	source    *antientropy.Server
 	filler    *antientropy.Filler
 	parter    *antientropy.Parter
-	pace      *pace.Limit // of transfers
+	pace      *antientropy.Limit // of transfers
 	exchanger *antientropy.Exchanger
 	replica   *antientropy.ReplicaServer
 	reaper    *antientropy.Reaper
@@ -66,6 +66,7 @@ type Node struct {
 	// applyMu makes maps take effect in order; see apply.
 	applyMu  sync.Mutex
 	draining atomic.Bool
+	demandMu sync.Mutex // guards demand
 	demand   pace.Demand
 	wounds   *wounds
 	// replaces is the member whose place this node takes when it joins; zero: none.
@@ -166,6 +167,8 @@ func (n *Node) assemble() (err error) {
 // others ask it for theirs: 0 idle, 1 as busy as it may be. It may be asked for
 // once Run has begun.
 func (n *Node) pressure() float64 {
+	n.demandMu.Lock()
+	defer n.demandMu.Unlock()
 	return n.demand.Pressure(time.Now(), n.api.Admitted()+n.coord.Asked(), n.api.Pressure())
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"starling/antientropy"
-	"starling/coordinator/pace"
 	"starling/ring"
 	"starling/store"
 )
@@ -24,7 +23,7 @@ func (d dropper) Drop(partition uint32, stamp uint64) error {
 // assembleTransfer makes what moves partitions: to this node, from it, and out
 // of its store when others keep them.
 func (n *Node) assembleTransfer() (err error) {
-	n.pace = pace.NewLimit(n.cfg.TransferBytesPerSecond)
+	n.pace = antientropy.NewLimit(n.cfg.TransferBytesPerSecond)
 	n.source, err = antientropy.NewServer(antientropy.ServerOptions{
 		Self: n.id, Views: n.coord, Store: n.living(), Copies: copies{n.store}, Pressure: n.pressure,
 		Pace: n.pace,

@@ -60,7 +60,7 @@ func benchmarkStarling(b *testing.B, callers int) {
 	measure(b, callers, func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		conn, err := pool.Get(ctx, addr, Interactive)
+		conn, err := pool.Get(ctx, addr, anyone, Interactive)
 		if err != nil {
 			return err
 		}

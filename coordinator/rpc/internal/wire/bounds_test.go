@@ -168,7 +168,7 @@ func (c *crowd) conn() *Conn {
 		c.r.t.Fatal(err)
 	}
 	c.r.t.Cleanup(pool.Close)
-	conn, err := pool.Get(c.r.t.Context(), "srv", Interactive)
+	conn, err := pool.Get(c.r.t.Context(), "srv", anyone, Interactive)
 	if err != nil {
 		c.r.t.Fatal(err)
 	}

@@ -32,6 +32,43 @@ func TestRefusedDialFailsAtOnceAndBacksOff(t *testing.T) {
 	})
 }
 
+// A node on the address of one that died is dialled at once, and has a backoff
+// of its own.
+func TestANewNodeDoesNotSufferForTheDead(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, echo)
+		r.newPool()
+		r.t.Cleanup(r.pool.Close)
+		dead, heir := [16]byte{1}, [16]byte{2}
+		get := func(node [16]byte) error {
+			_, err := r.pool.Get(t.Context(), "srv", node, Interactive)
+			return err
+		}
+		for range 5 { // until the backoff is the longest
+			wantErr(t, get(dead), ErrDown)
+			time.Sleep(maxBackoff)
+		}
+		wantErr(t, get(dead), ErrDown)
+		dials := r.net.dialled()
+		for _, node := range [][16]byte{dead, anyone} {
+			wantErr(t, get(node), ErrDown)
+		}
+		if got := r.net.dialled(); got != dials {
+			t.Fatalf("%d dials during the backoff, want %d", got, dials)
+		}
+		wantErr(t, get(heir), ErrDown)
+		wantErr(t, get(heir), ErrDown)
+		if got := r.net.dialled(); got != dials+1 {
+			t.Fatalf("%d dials, want one for the new node", got-dials)
+		}
+		time.Sleep(minBackoff)
+		r.start()
+		if err := get(heir); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestCallerWaitsForDialWithinItsContext(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, echo)
@@ -160,7 +197,7 @@ func TestPrefaceTimeout(t *testing.T) {
 			}
 		}()
 		start := time.Now()
-		_, err := r.pool.Get(t.Context(), "silent", Interactive)
+		_, err := r.pool.Get(t.Context(), "silent", anyone, Interactive)
 		wantErr(t, err, ErrDown)
 		if took := time.Since(start); took != DefaultPrefaceTimeout {
 			t.Errorf("a silent server was given %v", took)
@@ -194,7 +231,7 @@ func TestCloseEndsADial(t *testing.T) {
 		r.newPool()
 		got := make(chan error)
 		go func() {
-			_, err := r.pool.Get(t.Context(), "srv", Interactive)
+			_, err := r.pool.Get(t.Context(), "srv", anyone, Interactive)
 			got <- err
 		}()
 		(<-accepted).Read(make([]byte, 1)) // it is in the preface

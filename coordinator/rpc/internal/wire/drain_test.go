@@ -177,7 +177,7 @@ func stopUnderLoad(t *testing.T) {
 	for i := range 64 {
 		wg.Go(func() {
 			for left := 3; left > 0; {
-				conn, err := r.pool.Get(context.Background(), ln.Addr().String(), Class(i%2))
+				conn, err := r.pool.Get(context.Background(), ln.Addr().String(), anyone, Class(i%2))
 				if err == nil {
 					_, err = callConn(context.Background(), conn, numbered(i))
 				}

@@ -31,6 +31,9 @@ type pipeListener struct {
 
 type pipeAddr string
 
+// anyone may be at an address.
+var anyone [16]byte
+
 func (pipeAddr) Network() string  { return "pipe" }
 func (a pipeAddr) String() string { return string(a) }
 
@@ -239,7 +242,7 @@ func (r *rig) newPool() {
 
 func (r *rig) get(ctx context.Context) *Conn {
 	r.t.Helper()
-	c, err := r.pool.Get(ctx, "srv", Interactive)
+	c, err := r.pool.Get(ctx, "srv", anyone, Interactive)
 	if err != nil {
 		r.t.Fatalf("Get: %v", err)
 	}
@@ -247,7 +250,7 @@ func (r *rig) get(ctx context.Context) *Conn {
 }
 
 func (r *rig) call(ctx context.Context, body string) (string, error) {
-	c, err := r.pool.Get(ctx, "srv", Interactive)
+	c, err := r.pool.Get(ctx, "srv", anyone, Interactive)
 	if err != nil {
 		return "", err
 	}

@@ -204,7 +204,7 @@ func testComeback(t *testing.T, every, hung time.Duration) {
 			t.Fatalf("a call to a peer known to be hung took %v", took)
 		}
 		ctx, cancel := within(every)
-		_, err := r.pool.Probe(ctx, "srv", Interactive)
+		_, err := r.pool.Probe(ctx, "srv", anyone, Interactive)
 		cancel()
 		if back = err == nil; !back {
 			time.Sleep(time.Until(asked.Add(every)))

@@ -52,12 +52,14 @@ type peer struct {
 	dial     *dial // in progress; nil: none
 	failures int   // in a row
 	retryAt  time.Time
+	vain     [16]byte // the node that could not be reached last; zero: anyone
 	lastErr  error
 	slow     bool // calls do not wait for a dial: the last one failed slowly, or the peer fell silent
 }
 
 // dial is one attempt; the rest is set before done is closed.
 type dial struct {
+	node [16]byte // for whose sake it was begun
 	done chan struct{}
 	conn *Conn
 	err  error
@@ -77,19 +79,21 @@ func NewPool(o Options) (*Pool, error) {
 // Get is the connection to an address. It waits for a dial within ctx, but
 // fails at once during the backoff after a failed one, and while an address
 // that last failed slowly, or whose connection fell silent, is dialled again.
-// Every error wraps ErrDown.
-func (p *Pool) Get(ctx context.Context, addr string, class Class) (*Conn, error) {
-	return p.get(ctx, peerKey{addr, class}, false)
+// The node that is meant to be there, zero if any is, counts for that: a new one
+// on the address of one that died is not to suffer for it. Who is there, the
+// connection tells. Every error wraps ErrDown.
+func (p *Pool) Get(ctx context.Context, addr string, node [16]byte, class Class) (*Conn, error) {
+	return p.get(ctx, peerKey{addr, class}, node, false)
 }
 
 // Probe is Get for somebody who asks only whether the peer is back: it waits
 // for the dial, however slow the last one was.
-func (p *Pool) Probe(ctx context.Context, addr string, class Class) (*Conn, error) {
-	return p.get(ctx, peerKey{addr, class}, true)
+func (p *Pool) Probe(ctx context.Context, addr string, node [16]byte, class Class) (*Conn, error) {
+	return p.get(ctx, peerKey{addr, class}, node, true)
 }
 
-func (p *Pool) get(ctx context.Context, key peerKey, patient bool) (*Conn, error) {
-	conn, d, err := p.find(key, patient)
+func (p *Pool) get(ctx context.Context, key peerKey, node [16]byte, patient bool) (*Conn, error) {
+	conn, d, err := p.find(key, node, patient)
 	if d == nil {
 		return conn, err
 	}
@@ -102,7 +106,7 @@ func (p *Pool) get(ctx context.Context, key peerKey, patient bool) (*Conn, error
 }
 
 // find is a connection, or a dial to wait for, or neither and why.
-func (p *Pool) find(key peerKey, patient bool) (*Conn, *dial, error) {
+func (p *Pool) find(key peerKey, node [16]byte, patient bool) (*Conn, *dial, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -120,10 +124,13 @@ func (p *Pool) find(key peerKey, patient bool) (*Conn, *dial, error) {
 		return pr.conn, nil, nil
 	}
 	if pr.dial == nil {
+		if pr.isNew(node) {
+			pr.failures, pr.retryAt, pr.slow = 0, time.Time{}, false
+		}
 		if time.Now().Before(pr.retryAt) {
 			return nil, nil, pr.lastErr
 		}
-		pr.dial = &dial{done: make(chan struct{})}
+		pr.dial = &dial{node: node, done: make(chan struct{})}
 		p.wg.Add(1)
 		go p.open(key, pr, pr.dial)
 	}
@@ -166,6 +173,7 @@ func (p *Pool) open(key peerKey, pr *peer, d *dial) {
 		d.conn = conn
 	} else {
 		d.err = fmt.Errorf("%w: %s: %w", ErrDown, key.addr, err)
+		pr.vain = d.node
 		pr.failed(d.err, time.Since(start))
 	}
 	p.mu.Unlock()
@@ -188,6 +196,12 @@ func (p *Pool) adopt(addr string, pr *peer, conn *Conn) {
 	pr.conn, pr.failures, pr.slow, pr.lastErr = conn, 0, false, nil
 	p.conns[conn] = struct{}{}
 	conn.onRetire = func(reason error) { p.drop(addr, pr, conn, reason) }
+}
+
+// isNew says whether a node is known to be another than the one that could not
+// be reached at the peer's address.
+func (pr *peer) isNew(node [16]byte) bool {
+	return node != [16]byte{} && pr.vain != [16]byte{} && node != pr.vain
 }
 
 // failed starts the backoff after a dial that took so long; the pool's lock is
@@ -226,6 +240,7 @@ func (p *Pool) drop(addr string, pr *peer, conn *Conn, reason error) {
 	}
 	pr.conn = nil
 	if errors.Is(reason, ErrDead) {
+		pr.vain = conn.Peer().Node
 		pr.slow, pr.lastErr = true, fmt.Errorf("%w: %s: %w", ErrDown, addr, reason)
 	}
 }

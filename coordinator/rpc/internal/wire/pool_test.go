@@ -40,7 +40,7 @@ func TestClassesHaveTheirOwnConnections(t *testing.T) {
 		r := newRig(t, echo)
 		r.start()
 		a := r.get(t.Context())
-		b, err := r.pool.Get(t.Context(), "srv", Bulk)
+		b, err := r.pool.Get(t.Context(), "srv", anyone, Bulk)
 		if err != nil || a == b {
 			t.Fatalf("same connection %v, %v", a == b, err)
 		}
@@ -227,15 +227,15 @@ func TestPoolForgetsDeadPeers(t *testing.T) {
 		r.start()
 		r.get(t.Context())
 		for i := range 9 {
-			r.pool.Get(t.Context(), numbered(i), Interactive)
+			r.pool.Get(t.Context(), numbered(i), anyone, Interactive)
 		}
-		_, err := r.pool.Get(t.Context(), "one more", Interactive)
+		_, err := r.pool.Get(t.Context(), "one more", anyone, Interactive)
 		wantErr(t, err, ErrDown)
 		if !strings.Contains(err.Error(), "10 peers") {
 			t.Fatalf("got %v", err)
 		}
 		time.Sleep(time.Second)
-		_, err = r.pool.Get(t.Context(), "one more", Interactive)
+		_, err = r.pool.Get(t.Context(), "one more", anyone, Interactive)
 		wantErr(t, err, syscall.ECONNREFUSED)
 		if n := len(r.pool.peers); n > 10 {
 			t.Fatalf("%d peers", n)

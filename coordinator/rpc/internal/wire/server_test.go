@@ -24,12 +24,12 @@ func TestServerBoundsItsConnections(t *testing.T) {
 		if _, err := r.call(t.Context(), ""); err != nil {
 			t.Fatal(err)
 		}
-		_, err = r.pool.Get(t.Context(), "srv", Bulk)
+		_, err = r.pool.Get(t.Context(), "srv", anyone, Bulk)
 		wantErr(t, err, ErrDown)
 		a.Close()
 		synctest.Wait()
 		time.Sleep(minBackoff)
-		if _, err := r.pool.Get(t.Context(), "srv", Bulk); err != nil {
+		if _, err := r.pool.Get(t.Context(), "srv", anyone, Bulk); err != nil {
 			t.Fatalf("after one has gone: %v", err)
 		}
 	})
@@ -94,7 +94,7 @@ func TestNoGoroutineLeft(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 50 {
 		wg.Go(func() {
-			conn, err := pool.Get(context.Background(), ln.Addr().String(), Class(i%2))
+			conn, err := pool.Get(context.Background(), ln.Addr().String(), anyone, Class(i%2))
 			if err != nil {
 				t.Error(err)
 				return
