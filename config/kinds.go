@@ -211,13 +211,15 @@ func size(least, most int64) kind[int64] {
 		label: "size", allowed: fmt.Sprintf("%s to %s, as bytes or with a unit such as KiB or MB", formatSize(least), formatSize(most)),
 		format: formatSize,
 		parse: func(s string) (int64, bool) {
-			n, ok := parseSize(s)
+			n, ok := ParseSize(s)
 			return n, ok && within(n, least, most)
 		},
 	}
 }
 
-func parseSize(s string) (int64, bool) {
+// ParseSize reads a number of bytes, 0 or more, with or without a unit: KiB to
+// TiB, KB to TB, or B.
+func ParseSize(s string) (bytes int64, ok bool) {
 	unit := int64(1)
 	for _, u := range units {
 		if digits, ok := strings.CutSuffix(s, u.suffix); ok {

@@ -125,7 +125,12 @@ func (a *app) askOf(ctx context.Context, endpoints []string, method, path string
 // askOne sends a request without a body to one node, and reads the JSON
 // document that it answers.
 func askOne(ctx context.Context, method, endpoint, path string, doc any) error {
-	body, err := fetch(ctx, method, endpoint, path)
+	return askWith(ctx, method, endpoint, path, nil, doc)
+}
+
+// askWith is askOne with a body, unless that is empty.
+func askWith(ctx context.Context, method, endpoint, path string, request []byte, doc any) error {
+	body, err := send(ctx, askTimeout, method, endpoint, path, request)
 	if err != nil {
 		return err
 	}

@@ -92,15 +92,20 @@ func askMembers[T any](ctx context.Context, a *app, method, path string) ([]memb
 	if err := a.ask(ctx, "/v1/cluster", &cluster); err != nil {
 		return nil, err
 	}
+	return askThese[T](ctx, a, remaining(cluster.Members), method, path, nil), nil
+}
+
+// askThese sends the same request, with a body unless that is empty, to some
+// members.
+func askThese[T any](ctx context.Context, a *app, members []client.Member, method, path string, body []byte) []memberAnswer[T] {
 	ctx, cancel := a.within(ctx)
 	defer cancel()
-	members := remaining(cluster.Members)
 	answers := make([]memberAnswer[T], len(members))
 	eachMember(members, func(i int, m client.Member) {
 		answers[i].member = m
-		answers[i].err = askOne(ctx, method, m.HTTP, path, &answers[i].doc)
+		answers[i].err = askWith(ctx, method, m.HTTP, path, body, &answers[i].doc)
 	})
-	return answers, nil
+	return answers
 }
 
 // absent tells of the members that did not answer. It is an error where one

@@ -2,18 +2,17 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"starling/client"
+	"starling/config"
 )
 
 const pacePath = "/v1/node/pace"
@@ -58,8 +57,7 @@ func newPaceCommand(a *app) *cobra.Command {
 		Use:   "pace [RATE|hold|default]",
 		Short: "Show, slow down or hold the transfers of partitions, for a while",
 		Long: `Show the pace at which every member transfers partitions, or change it for a
-while. RATE is in bytes a second, 65536 or more, or with KiB, MiB or GiB, such as
-8MiB. hold has no partition transferred, for the peak hour; default goes back to
+while. RATE is in bytes a second, 65536 or more, or with a unit, such as 8MiB. hold has no partition transferred, for the peak hour; default goes back to
 the setting transfer_bytes_per_second of each node.
 
 A pace that was set ends by itself, after --for, and with the node's process: it
@@ -114,29 +112,13 @@ func parsePaceChange(args []string, span time.Duration) (paceChange, error) {
 	var rate int64
 	if args[0] != paceHold {
 		var ok bool
-		if rate, ok = parseRate(args[0]); !ok {
-			return paceChange{}, usagef("RATE %s: hold, default, or 64KiB to 64GiB a second is allowed, in bytes or with KiB, MiB or GiB", args[0])
+		if rate, ok = config.ParseSize(args[0]); !ok || rate < leastPace || rate > mostPace {
+			return paceChange{}, usagef("RATE %s: hold, default, or 64KiB to 64GiB a second is allowed, in bytes or with a unit such as KiB or MB", args[0])
 		}
 	}
 	seconds := int64((span + time.Second - 1) / time.Second)
 	body := fmt.Sprintf(`{"bytes_per_second":%d,"seconds":%d}`, rate, seconds)
 	return paceChange{method: http.MethodPut, body: []byte(body)}, nil
-}
-
-// parseRate reads bytes, with or without a unit, within the bounds of a pace.
-func parseRate(s string) (int64, bool) {
-	unit := int64(1)
-	for i, suffix := range []string{"KiB", "MiB", "GiB"} {
-		if digits, ok := strings.CutSuffix(s, suffix); ok {
-			s, unit = digits, 1<<(10*(i+1))
-			break
-		}
-	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n > mostPace/unit {
-		return 0, false
-	}
-	return n * unit, n*unit >= leastPace
 }
 
 // pacesDoc is the JSON of cluster pace.
@@ -182,21 +164,7 @@ func (a *app) askPaces(ctx context.Context, change paceChange, names []string) (
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := a.within(ctx)
-	defer cancel()
-	answers := make([]memberAnswer[paceDoc], len(members))
-	eachMember(members, func(i int, m client.Member) {
-		r := &answers[i]
-		var body []byte
-		r.member = m
-		if body, r.err = send(ctx, askTimeout, change.method, m.HTTP, pacePath, change.body); r.err != nil {
-			return
-		}
-		if err := json.Unmarshal(body, &r.doc); err != nil {
-			r.err = fmt.Errorf("%s%s: not the answer of a Starling node: %w", m.HTTP, pacePath, err)
-		}
-	})
-	return answers, nil
+	return askThese[paceDoc](ctx, a, members, change.method, pacePath, change.body), nil
 }
 
 // membersNamed are the members that names mean, by name or ID; without names

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -172,14 +173,15 @@ func TestMembersNamed(t *testing.T) {
 	}
 }
 
-func TestParseRate(t *testing.T) {
+func TestRates(t *testing.T) {
 	for text, want := range map[string]int64{
 		"65536": 64 << 10, "64KiB": 64 << 10, "8MiB": 8 << 20, "64GiB": 64 << 30, "65536MiB": 64 << 30, "68719476736": 64 << 30,
 		"": 0, "0": 0, "-1": 0, "-8MiB": 0, "65535": 0, "63KiB": 0, "65GiB": 0, "68719476737": 0, "9223372036854775807GiB": 0,
 		"8": 0, "8M": 0, "1.5MiB": 0, "8MiB/s": 0, "MiB": 0,
 	} {
-		if got, ok := parseRate(text); ok != (want != 0) || ok && got != want {
-			t.Errorf("%q: %d, %v; want %d", text, got, ok, want)
+		got, err := parsePaceChange([]string{text}, time.Hour)
+		if body := fmt.Sprintf(`{"bytes_per_second":%d,"seconds":3600}`, want); (err == nil) != (want != 0) || err == nil && string(got.body) != body {
+			t.Errorf("%q: %s, %v; want %d", text, got.body, err, want)
 		}
 	}
 }
